@@ -1,0 +1,6 @@
+from . import core, datasets, importance, kernels, study
+from ._version import __version__
+from .core.estimate import Estimate
+from .core.registry import find, methods
+
+__all__ = ["Estimate", "__version__", "core", "datasets", "find", "importance", "kernels", "methods", "study"]

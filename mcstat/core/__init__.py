@@ -1,0 +1,1 @@
+"""The objects that every room is built on."""

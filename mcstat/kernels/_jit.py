@@ -1,0 +1,64 @@
+"""The one decorator for compiled functions.
+
+Numba keys its cache by the file that holds a function, and does not see an edit to a kernel that is called from
+another file: the caller keeps the old code. So the cache folder carries a hash of all kernel sources.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+__all__ = ["cache_folder", "kernel"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def _source_hash() -> str:
+    digest = blake2b(digest_size=8)
+    for path in sorted([*_PACKAGE.glob("kernels/*.py"), *_PACKAGE.rglob("*_kernels.py")]):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def cache_folder() -> str:
+    """Folder of the compiled kernels: under ``NUMBA_CACHE_DIR`` if set, else beside the package, else the user's."""
+    name = f"mcstat-{_source_hash()}"
+    if numba.config.CACHE_DIR:
+        return str(Path(numba.config.CACHE_DIR) / name)
+    beside = _PACKAGE / "__pycache__"
+    return str((beside if _writable(beside) else Path.home() / ".cache" / "mcstat") / name)
+
+
+_CACHE_FOLDER = cache_folder()
+
+
+def kernel(function: Function) -> Function:
+    """Compile a module-level function on its first call: cached, free of the GIL, NumPy's rules for division.
+
+    No ``fastmath`` (it counts no NaN), no ``parallel`` (a sum differs between 1 and 2 threads), no signature (it
+    would compile at import).
+    """
+    before = numba.config.CACHE_DIR
+    # Numba reads the folder when it decorates; restored at once, so that other people's caches stay where they are.
+    numba.config.CACHE_DIR = _CACHE_FOLDER
+    try:
+        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    finally:
+        numba.config.CACHE_DIR = before

@@ -1,0 +1,5 @@
+"""Simulation studies: any estimator against any data-generating mechanism with a known truth."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
