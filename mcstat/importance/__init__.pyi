@@ -1,1 +1,3 @@
-__all__: list[str] = []
+from ._adaptive import AdaptiveImportanceSampler
+
+__all__ = ["AdaptiveImportanceSampler"]

@@ -1,0 +1,165 @@
+"""From the final sample to the Estimate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcstat._version import __version__
+from mcstat.core.checks import check_names
+from mcstat.core.rng import entropy_of
+from mcstat.importance._controls import cross_fitted_residuals, least_squares, residuals
+from mcstat.importance._exploration import Exploration, Integrands, controlled
+from mcstat.importance._proposal import Block, Proposal
+from mcstat.importance._psis import khat_threshold, tail_shape
+
+if TYPE_CHECKING:
+    from mcstat.importance._adaptive import AdaptiveImportanceSampler
+
+FloatArray = NDArray[np.float64]
+
+
+def answer(sampler: AdaptiveImportanceSampler) -> dict[str, Any]:
+    """Fields of the Estimate: from the final sample, or after Ctrl-C from the last finished round without controls."""
+    exploration = sampler._exploration
+    integrands = exploration.integrands
+    if sampler._blocks:
+        block, proposal = Block.joined(sampler._blocks), sampler.proposal_
+        control, coefficients = sampler.control, sampler.beta_
+    else:
+        block, proposal = exploration.rounds[-1].block, exploration.rounds[-1].proposal
+        control, coefficients = "none", np.zeros_like(integrands.centre)
+    log_parts = proposal.log_parts(block.x, block.log_base)
+    log_h = proposal.log_density(log_parts)
+    T, weights = integrands(block, log_h), integrands.weights(block, log_h)
+    rows = _controlled_rows(T, np.exp(log_parts - log_h[:, None]), control, coefficients)
+    if exploration.unnormalised:
+        means, rows = _ratio(rows, weights[:, 0])
+    else:
+        means = rows.mean(axis=0)
+    value = integrands.restored(means + integrands.centre) + integrands.shift
+    rows = integrands.restored(rows - rows.mean(axis=0))
+    cov = np.atleast_2d(rows.T @ rows) / ((len(rows) - 1) * len(rows))
+    names = _names(sampler, len(value))
+    warnings = _sampling_warnings(sampler, block, control)
+    value, cov, unhit = _without_unhit(value, cov, T, exploration, names)
+    khat = _tail_shapes(T, integrands)
+    return {
+        "value": value,
+        "names": names,
+        "cov": cov,
+        "kind": "monte_carlo",
+        "estimand": "expectations under " + ("an unnormalised density" if exploration.unnormalised else "given laws"),
+        "method": "AdaptiveImportanceSampler",
+        "diagnostics": _diagnostics(sampler, exploration, proposal, weights, khat),
+        "warnings": [*warnings, *unhit, *_tail_warnings(khat, len(block.x), names)],
+        "info": {
+            "sampled_points": sampler.n_calls_,
+            "final_points": len(block.x),
+            "cpu_seconds": sampler._seconds,
+            "entropy": entropy_of(sampler._root),
+            "mcstat": __version__,
+            "parameters": sampler._settings(),
+        },
+    }
+
+
+def _controlled_rows(T: FloatArray, ratios: FloatArray, control: str, coefficients: FloatArray) -> FloatArray:
+    """(n, J) summands of the answer."""
+    if control == "crossfit":
+        return cross_fitted_residuals(T, ratios)
+    if control == "regression":
+        return residuals(T, ratios, least_squares(T, ratios))
+    return controlled(T, ratios, coefficients)
+
+
+def _ratio(rows: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Self-normalised means, and the rows of their linearisation."""
+    normaliser = weights.mean()
+    means = rows.mean(axis=0) / normaliser
+    return means, (rows - means * weights[:, None]) / normaliser
+
+
+def _without_unhit(
+    value: FloatArray, cov: FloatArray, T: FloatArray, exploration: Exploration, names: tuple[str, ...]
+) -> tuple[FloatArray, FloatArray, list[str]]:
+    """An expectation whose function was zero at every point is 0 with unknown error, never "0 +- 0"."""
+    hit = exploration.hit | np.any(T != 0, axis=0)
+    if exploration.integrands.split:
+        hit = np.logical_or(*np.split(hit, 2))
+    if hit.all():
+        return value, cov, []
+    value, cov = value.copy(), cov.copy()
+    cov[~hit, :] = cov[:, ~hit] = np.nan
+    unhit = [name for name, one in zip(names, hit, strict=True) if not one]
+    return value, cov, [f"{unhit} were zero at every point: their errors are not known; start nearer to where they live"]
+
+
+def _names(sampler: AdaptiveImportanceSampler, n: int) -> tuple[str, ...]:
+    if sampler._names is not None:
+        return check_names("names", sampler._names, n)
+    return ("expectation",) if n == 1 else tuple(f"I[{j}]" for j in range(n))
+
+
+def _sampling_warnings(sampler: AdaptiveImportanceSampler, block: Block, control: str) -> list[str]:
+    warnings = []
+    if sampler.n_calls_ < sampler.budget:
+        warnings.append(
+            f"interrupted: {sampler.n_calls_} of {sampler.budget} points were drawn and {len(block.x)} of them answer; "
+            "extend() draws the rest"
+        )
+    if control == "regression":
+        warnings.append("control='regression' has a bias of order 1/n; 'crossfit' has none")
+    dropped = sampler.n_calls_ - sum(len(one.x) for one in [*sampler._blocks, *_explored(sampler)])
+    if dropped:
+        warnings.append(f"nan='drop' left out {dropped} points at which func was not finite: the values are biased")
+    return warnings
+
+
+def _explored(sampler: AdaptiveImportanceSampler) -> list[Block]:
+    return [one.block for one in sampler._exploration.rounds]
+
+
+def _tail_shapes(T: FloatArray, integrands: Integrands) -> FloatArray:
+    """(J,) Pareto shape of the weighted values of each function."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.abs(T))
+    khat = np.array([tail_shape(column) for column in logs.T])
+    return np.maximum(*np.split(khat, 2)) if integrands.split else khat
+
+
+def _tail_warnings(khat: FloatArray, n: int, names: tuple[str, ...]) -> list[str]:
+    limit = khat_threshold(n)
+    heavy = [name for name, k in zip(names, khat, strict=True) if k > limit]
+    if not heavy:
+        return []
+    shown = ", ".join(heavy[:3]) + (f" and {len(heavy) - 3} more" if len(heavy) > 3 else "")
+    return [
+        f"Pareto khat {np.nanmax(khat):.2f} > {limit:.2f} for {shown}: the weights have a heavy tail and the errors may "
+        "be too small; raise budget or defensive, or start from a wider law"
+    ]
+
+
+def _diagnostics(
+    sampler: AdaptiveImportanceSampler,
+    exploration: Exploration,
+    proposal: Proposal,
+    weights: FloatArray,
+    khat: FloatArray,
+) -> dict[str, Any]:
+    diagnostics = {
+        "ess": float(np.min(weights.sum(axis=0) ** 2 / np.sum(weights**2, axis=0))),
+        "khat_max": float(np.max(khat)),
+        "khat": khat,
+        "stop_reason": sampler.stop_reason_,
+        "rounds": len(exploration.rounds),
+        "shares": proposal.shares,
+        **sampler.history_,
+    }
+    if exploration.unnormalised:
+        w = weights[:, 0]
+        diagnostics["log_normaliser"] = float(exploration.integrands.log_unit + np.log(w.mean()))
+        diagnostics["log_normaliser_std_error"] = float(w.std(ddof=1) / w.mean() / np.sqrt(len(w)))
+    return diagnostics

@@ -1,0 +1,135 @@
+"""The sampling mixture: a share of the initial law, and one part for each column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from mcstat.core.checks import frozen_view
+from mcstat.core.errors import InvalidData
+from mcstat.core.rng import Purpose, SeedSequence, stream
+from mcstat.importance._adaptive_kernels import log_mixture
+from mcstat.importance._components import Component
+from mcstat.importance._laws import Nominal
+
+FloatArray = NDArray[np.float64]
+
+# Rows that one random stream draws: the unit of work. Any chunking or number of workers leaves the numbers alone.
+BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """h = shares[0] * initial law + sum_k shares[k] * components[k - 1], in the user's coordinates."""
+
+    nominal: Nominal
+    shares: FloatArray
+    components: tuple[Component, ...]
+    centre: FloatArray
+    scale: FloatArray
+
+    def rvs(self, size: int, random_state: Generator) -> FloatArray:
+        """(size, d) independent draws, grouped by part."""
+        counts = random_state.multinomial(size, self.shares)
+        drawn = [self.nominal.rvs(int(counts[0]), random_state)] if counts[0] else []
+        for component, count in zip(self.components, counts[1:], strict=True):
+            if count:
+                drawn.append(self.centre + self.scale * component.rvs(int(count), random_state))
+        return np.concatenate(drawn)
+
+    def log_parts(self, x: FloatArray, log_base: FloatArray) -> FloatArray:
+        """(n, K + 1) log density of the initial law and of each component at x."""
+        z = frozen_view((x - self.centre) / self.scale)
+        parts = np.empty((len(self.components) + 1, len(x)))
+        parts[0] = log_base
+        for k, component in enumerate(self.components, start=1):
+            parts[k] = component.logpdf(z)
+        parts[1:] -= np.log(self.scale).sum()
+        return np.ascontiguousarray(parts.T)
+
+    def log_density(self, log_parts: FloatArray) -> FloatArray:
+        """(n,) log h from :meth:`log_parts`."""
+        out = np.empty(len(log_parts))
+        log_mixture(frozen_view(log_parts), frozen_view(np.log(self.shares)), out)
+        return out
+
+    def logpdf(self, x: FloatArray) -> FloatArray:
+        """(n,) log density at x, (n, d)."""
+        return self.log_density(self.log_parts(x, self.nominal.log_densities(x)[0]))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Points with all that was paid for: x (n, d), values (n, J), log densities of the initial law (n,) and of the
+    laws or the target (n, L). ``drawn`` counts also the points that ``nan="drop"`` left out."""
+
+    x: FloatArray
+    values: FloatArray
+    log_base: FloatArray
+    log_laws: FloatArray
+    drawn: int
+
+    @staticmethod
+    def joined(blocks: list[Block]) -> Block:
+        """One block of the rows of several."""
+        fields = ("x", "values", "log_base", "log_laws")
+        joined = (np.concatenate([getattr(block, name) for block in blocks]) for name in fields)
+        return Block(*joined, drawn=sum(block.drawn for block in blocks))
+
+
+@dataclass(frozen=True)
+class PointSource:
+    """Draws points from a proposal and calls the user's function on them."""
+
+    nominal: Nominal
+    func: Callable[[FloatArray], Any]
+    root: SeedSequence
+    chunk_size: int | None
+    nan: str
+
+    def draw(self, proposal: Proposal, purpose: Purpose, block: tuple[int, int]) -> Block:
+        """Block (k, n): ``n`` points of stream ``k``, always the same for the same root seed and proposal."""
+        k, n = block
+        x = proposal.rvs(n, stream(self.root, "AdaptiveImportanceSampler", purpose, k))
+        log_base, log_laws = self.nominal.log_densities(x)
+        if not proposal.components and np.isneginf(log_base).any():
+            point = x[int(np.argmax(np.isneginf(log_base)))].tolist()
+            name = self.nominal.laws[0].name
+            raise InvalidData(f"{name}.logpdf must be finite at the law's own draws, got -inf at {point}")
+        # Where every law has density 0 the function need not be defined, and its value would not count.
+        inside = ~np.isneginf(log_laws).all(axis=1)
+        called = self._call(x[inside])
+        values = np.zeros((n, called.shape[1]))
+        values[inside] = called
+        kept = ~np.isnan(values[:, 0])
+        return Block(x[kept], values[kept], log_base[kept], log_laws[kept], n)
+
+    def _call(self, x: FloatArray) -> FloatArray:
+        size = self.chunk_size or max(len(x), 1)
+        pieces = [self._checked(x[at : at + size]) for at in range(0, max(len(x), 1), size)]
+        return np.concatenate(pieces)
+
+    def _checked(self, x: FloatArray) -> FloatArray:
+        # A copy: a function that writes into its argument must not move the points that weights are computed at.
+        raw = np.asarray(self.func(x.copy()))
+        if raw.dtype.kind not in "fiub":
+            raise TypeError(f"func must give real numbers, got dtype {raw.dtype}")
+        values = raw.astype(np.float64)
+        if values.ndim == 1:
+            values = values[:, None]
+        if values.ndim != 2 or len(values) != len(x) or values.shape[1] == 0:
+            raise InvalidData(f"func must give shape ({len(x)}, J) for points of shape {x.shape}, got {raw.shape}")
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any() and self.nan == "raise":
+            first = int(np.argmax(bad))
+            raise InvalidData(
+                f"func must be finite, got {values[first].tolist()} at the point {x[first].tolist()} "
+                f"({int(bad.sum())} of {len(x)} rows; nan='drop' leaves them out)"
+            )
+        values[bad] = np.nan
+        return values

@@ -1,0 +1,81 @@
+"""Small dense linear algebra as plain loops: no ``np.linalg`` and no ``@``, which cost 10 s of compile time each."""
+
+import numpy as np
+
+from mcstat.kernels._jit import kernel
+
+
+@kernel
+def cholesky(a, out):
+    """Lower factor of a symmetric (d, d) matrix into ``out``; 0, or 1 + index of the first pivot that is not > 0."""
+    d = a.shape[0]
+    for i in range(d):
+        for j in range(i + 1):
+            total = a[i, j]
+            for k in range(j):
+                total -= out[i, k] * out[j, k]
+            if i == j:
+                if not total > 0.0:
+                    return i + 1
+                out[i, i] = np.sqrt(total)
+            else:
+                out[i, j] = total / out[j, j]
+        for j in range(i + 1, d):
+            out[i, j] = 0.0
+    return 0
+
+
+@kernel
+def solve_lower(factor, b, out):
+    """Solve ``factor @ out = b`` for a lower triangular (d, d) factor and (d,) vectors."""
+    for i in range(factor.shape[0]):
+        total = b[i]
+        for k in range(i):
+            total -= factor[i, k] * out[k]
+        out[i] = total / factor[i, i]
+
+
+@kernel
+def log_gaussian(x, mean, factor, out):
+    """Log density at x (n, d) of the normal law with mean (d,) and lower Cholesky factor (d, d), into out (n,)."""
+    n, d = x.shape
+    constant = 0.5 * d * np.log(2.0 * np.pi)
+    for i in range(d):
+        constant += np.log(factor[i, i])
+    whitened = np.empty(d)
+    centred = np.empty(d)
+    for i in range(n):
+        for k in range(d):
+            centred[k] = x[i, k] - mean[k]
+        solve_lower(factor, centred, whitened)
+        total = 0.0
+        for k in range(d):
+            total += whitened[k] * whitened[k]
+        out[i] = -0.5 * total - constant
+
+
+@kernel
+def weighted_moments(x, weights, mean, cov):
+    """Weighted mean (d,) and covariance (d, d), divisor the sum of weights, in two passes over x (n, d)."""
+    n, d = x.shape
+    mass = 0.0
+    mean[:] = 0.0
+    cov[:, :] = 0.0
+    for i in range(n):
+        mass += weights[i]
+        for k in range(d):
+            mean[k] += weights[i] * x[i, k]
+    for k in range(d):
+        mean[k] /= mass
+    centred = np.empty(d)
+    for i in range(n):
+        for k in range(d):
+            centred[k] = x[i, k] - mean[k]
+        for k in range(d):
+            scaled = weights[i] * centred[k]
+            for m in range(k + 1):
+                cov[k, m] += scaled * centred[m]
+    for k in range(d):
+        for m in range(k + 1):
+            cov[k, m] /= mass
+            cov[m, k] = cov[k, m]
