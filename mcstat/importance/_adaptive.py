@@ -291,7 +291,7 @@ class AdaptiveImportanceSampler(Estimator):
 
     def _choose_final(self, exploration: Exploration) -> None:
         """Proposal and coefficients of the final sample; they depend on exploration only."""
-        variances = exploration.variances()
+        variances = exploration.variances
         chosen = exploration.rounds[int(np.argmin(variances)) if self.final == "best" else -1]
         self.proposal_, self.beta_ = chosen.proposal, chosen.coefficients
 
@@ -357,7 +357,7 @@ class AdaptiveImportanceSampler(Estimator):
         """Points used up to each round, and the criterion V there (all in the final weights)."""
         return {
             "n_points": np.cumsum([one.block.drawn for one in self._exploration.rounds]).tolist(),
-            "criterion": self._exploration.variances().tolist(),
+            "criterion": self._exploration.variances.tolist(),
         }
 
     @property

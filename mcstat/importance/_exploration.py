@@ -134,6 +134,7 @@ class Exploration:
         self._refresh()
         T = self.integrands(block, log_h)
         self.rounds[-1] = replace(self.rounds[-1], coefficients=self._coefficients(T, ratios))
+        self.variances = self._variances()
 
     def _refresh(self) -> None:
         """Pilot values from all points: unit and centre (unnormalised), expectations and criterion weights."""
@@ -219,22 +220,28 @@ class Exploration:
 
     # Which round was best ---------------------------------------------------------------------------------------
 
-    def variances(self) -> FloatArray:
-        """(rounds,) criterion V_k: weighted sum of variances of the residuals of each round's own batch."""
+    def _variances(self) -> FloatArray:
+        """(rounds,) criterion V_k: weighted sum of the variances of one summand under each round's proposal.
+
+        Each is re-weighted from the points of ALL rounds. The batch of a round alone does not see the tail that its
+        own proposal misses: V looks small exactly where the proposal is bad.
+        """
+        pool, log_h = self.pool, self.pooled_log_h()
+        T = self.integrands(pool, log_h)
         criterion = []
-        for one in self.rounds:
-            T = self.integrands(one.block, one.log_h)
-            # A batch that missed a column which others hit knows nothing of its variance.
-            missed = bool(np.any(self.hit & ~np.any(T != 0.0, axis=0)))
-            rows = controlled(T, one.ratios, one.coefficients)
-            criterion.append(np.inf if missed else float(self.weights @ np.var(rows, axis=0, ddof=1)))
+        for one, log_q in zip(self.rounds, self.log_densities, strict=True):
+            ratios = np.exp(one.proposal.log_parts(pool.x, pool.log_base) - log_h[:, None])
+            own = one.coefficients.ndim == 1
+            rows = T - (one.coefficients * own_ratios(ratios, T.shape[1]) if own else ratios @ one.coefficients)
+            second = np.mean(rows**2 * np.exp(log_h - log_q)[:, None], axis=0)
+            criterion.append(float(self.weights @ np.maximum(second - rows.mean(axis=0) ** 2, 0.0)))
         return np.array(criterion)
 
     def should_stop(self, budget: int) -> bool:
         """Step 5: spending all that was left before this round would have done no worse."""
         if len(self.rounds) < 2:
             return False
-        before, now = self.variances()[-2:]
+        before, now = self.variances[-2:]
         left_now = budget - self.n_points
         left_before = left_now + self.rounds[-1].block.drawn
         return bool(before / left_before <= now / left_now)

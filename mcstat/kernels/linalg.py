@@ -26,31 +26,27 @@ def cholesky(a, out):
 
 
 @kernel
-def solve_lower(factor, b, out):
-    """Solve ``factor @ out = b`` for a lower triangular (d, d) factor and (d,) vectors."""
-    for i in range(factor.shape[0]):
-        total = b[i]
-        for k in range(i):
-            total -= factor[i, k] * out[k]
-        out[i] = total / factor[i, i]
-
-
-@kernel
 def log_gaussian(x, mean, factor, out):
     """Log density at x (n, d) of the normal law with mean (d,) and lower Cholesky factor (d, d), into out (n,)."""
     n, d = x.shape
     constant = 0.5 * d * np.log(2.0 * np.pi)
+    # Rows over their pivot: forward substitution then divides by nothing.
+    rows = np.empty((d, d))
+    inverse = np.empty(d)
     for i in range(d):
         constant += np.log(factor[i, i])
+        inverse[i] = 1.0 / factor[i, i]
+        for k in range(i):
+            rows[i, k] = factor[i, k] * inverse[i]
     whitened = np.empty(d)
-    centred = np.empty(d)
     for i in range(n):
-        for k in range(d):
-            centred[k] = x[i, k] - mean[k]
-        solve_lower(factor, centred, whitened)
         total = 0.0
         for k in range(d):
-            total += whitened[k] * whitened[k]
+            w = (x[i, k] - mean[k]) * inverse[k]
+            for m in range(k):
+                w -= rows[k, m] * whitened[m]
+            whitened[k] = w
+            total += w * w
         out[i] = -0.5 * total - constant
 
 
