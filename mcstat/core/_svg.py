@@ -9,8 +9,14 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Figure", "bar_chart", "forest", "line_chart", "ticks"]
+
+Numbers: TypeAlias = Sequence[float] | NDArray[np.float64]
 
 _WIDTH = 480.0
 _ROW = 20.0
@@ -48,13 +54,13 @@ class _Axis:
 
 def forest(
     names: Sequence[str],
-    value: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
+    value: Numbers,
+    low: Numbers,
+    high: Numbers,
     *,
     caption: str,
     xlabel: str = "",
-    reference: Sequence[float] | None = None,
+    reference: Numbers | None = None,
     reference_label: str = "reference",
 ) -> Figure:
     """One row a quantity: a dot for the estimate, a line for its interval, a diamond for a reference value.
@@ -62,17 +68,17 @@ def forest(
     Parameters
     ----------
     names : sequence of str
-    value, low, high : sequence of float
+    value, low, high : sequence or array of float
         Finite, as long as ``names``.
     caption, xlabel : str
-    reference : sequence of float, optional
+    reference : sequence or array of float, optional
     reference_label : str
 
     Returns
     -------
     Figure
     """
-    spread = [*low, *high, *value, *(reference or ())]
+    spread = [*low, *high, *value, *(() if reference is None else reference)]
     top, left = 10.0, 12.0 + _CHARACTER * max(map(len, names))
     bottom = top + _ROW * len(names)
     x = _Axis(*_padded(min(spread), max(spread)), left, _WIDTH - 14)
@@ -92,8 +98,8 @@ def forest(
 
 
 def line_chart(
-    x: Sequence[float],
-    series: Mapping[str, Sequence[float]],
+    x: Numbers,
+    series: Mapping[str, Numbers],
     *,
     caption: str,
     xlabel: str = "",
@@ -104,8 +110,8 @@ def line_chart(
 
     Parameters
     ----------
-    x : sequence of float
-    series : mapping of str to sequence of float
+    x : sequence or array of float
+    series : mapping of str to sequence or array of float
         Label -> finite values, each as long as ``x``; positive when ``log_y``.
     caption, xlabel, ylabel : str
     log_y : bool
@@ -133,13 +139,13 @@ def line_chart(
     return Figure(_drawing(parts, bottom + 70, caption), caption)
 
 
-def bar_chart(names: Sequence[str], value: Sequence[float], *, caption: str, xlabel: str = "") -> Figure:
+def bar_chart(names: Sequence[str], value: Numbers, *, caption: str, xlabel: str = "") -> Figure:
     """Horizontal bars from zero.
 
     Parameters
     ----------
     names : sequence of str
-    value : sequence of float
+    value : sequence or array of float
         Finite, as long as ``names``.
     caption, xlabel : str
 

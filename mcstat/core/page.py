@@ -22,9 +22,9 @@ h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; font-size: 1.3rem; }
 .scroll { overflow-x: auto; margin: 1rem 0; } pre { font-size: .85rem; line-height: 1.4; margin: 0; }
 .scroll > pre { background: var(--soft); padding: .8rem; width: max-content; min-width: calc(100% - 1.6rem); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--grid); text-align: right; }
+th, td { padding: .2rem .7rem; white-space: nowrap; border-bottom: 1px solid var(--grid); text-align: right; }
 th:first-child, td:first-child { text-align: left; }
-figure { margin: 1.5rem 0; max-width: 40rem; } svg { width: 100%; height: auto; display: block; }
+figure { margin: 1.5rem 0; max-width: 34rem; } svg { width: 100%; height: auto; display: block; }
 figcaption { font-size: .9rem; opacity: .85; } a { color: var(--accent); }
 """
 

@@ -4,6 +4,7 @@ import math
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from mcstat.core._svg import bar_chart, forest, line_chart, ticks
@@ -12,11 +13,13 @@ from mcstat.core.page import Section, write_page
 
 NASTY = "<script>alert('&')</script>"
 FIGURES = {
-    "forest": lambda: forest([NASTY, "b"], [1, -2], [0.5, -3], [1.5, -1], caption=NASTY, reference=[1.2, -2.2]),
+    "forest": lambda: forest(
+        [NASTY, "b"], [1, -2], [0.5, -3], [1.5, -1], caption=NASTY, reference=np.array([1.2, -2.2])
+    ),
     "one row": lambda: forest(["a"], [2], [2], [2], caption="no spread"),
     "lines": lambda: line_chart([1, 2, 3], {NASTY: [1, 1e-3, 1e-6], "b": [2, 1, 1]}, caption="c", log_y=True),
     "flat line": lambda: line_chart([1], {"a": [0]}, caption="one point"),
-    "bars": lambda: bar_chart(["a", NASTY], [0.25, -0.5], caption="c", xlabel=NASTY),
+    "bars": lambda: bar_chart(["a", NASTY], np.array([0.25, -0.5]), caption="c", xlabel=NASTY),
     "no bars": lambda: bar_chart(["a"], [0], caption="nothing"),
 }
 
