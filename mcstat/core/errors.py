@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "DegenerateWeightsError",
+    "InvalidCard",
     "InvalidData",
     "InvalidFileError",
     "InvalidParameter",
@@ -26,6 +27,10 @@ class MCStatError(Exception):
 
 class InvalidParameter(MCStatError, ValueError):
     """A constructor or method argument has a value that cannot be used."""
+
+
+class InvalidCard(MCStatError, ValueError):
+    """A method's card has a key too many, a key too few or a value of the wrong type; the message names the file."""
 
 
 class InvalidData(MCStatError, ValueError):

@@ -1,0 +1,44 @@
+"""Every card leads to a public class with a small case, and every public estimator has a card."""
+
+from importlib import import_module
+from pathlib import Path
+
+import mcstat
+from mcstat.core.registry import methods
+
+PACKAGE = Path(mcstat.__file__).parent
+NOT_ROOMS = {"core", "kernels", "datasets"}
+
+
+def _rooms():
+    stubs = PACKAGE.rglob("__init__.pyi")
+    rooms = {".".join(stub.parent.relative_to(PACKAGE).parts) for stub in stubs}
+    return sorted(room for room in rooms if room and room.partition(".")[0] not in NOT_ROOMS)
+
+
+def test_every_cards_class_is_public_in_its_room():
+    for card in methods():
+        room = import_module(f"mcstat.{card.room}")
+        assert card.class_ in room.__all__, f"{card.name}: {card.class_} is not in mcstat.{card.room}"
+
+
+def test_every_public_estimator_has_a_card():
+    from mcstat.core.base import Estimator
+
+    carded = {(card.room, card.class_) for card in methods()}
+    rooms = _rooms()
+    assert rooms
+    for room in rooms:
+        module = import_module(f"mcstat.{room}")
+        for name in module.__all__:
+            value = getattr(module, name)
+            if isinstance(value, type) and issubclass(value, Estimator):
+                assert (room, name) in carded, f"mcstat.{room}.{name} has no card"
+
+
+def test_every_case_holds_an_unfitted_estimator_of_its_class():
+    for card in methods():
+        case = card.load_case()
+        assert type(case.estimator) is card.load_class()
+        assert not case.estimator.__sklearn_is_fitted__()
+        assert case.truth, f"{card.name}: a case must name at least one true value"
