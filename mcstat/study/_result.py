@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from mcstat.core.errors import InvalidData
 from mcstat.core.laws import Binomial
 from mcstat.core.plots import axes
 from mcstat.study._measures import measures
@@ -123,8 +124,15 @@ class StudyResult:
         Returns
         -------
         matplotlib Axes
+
+        Raises
+        ------
+        InvalidData
+            If the coverage of no quantity is known.
         """
         table = self.to_frame().dropna(subset="coverage")
+        if table.empty:
+            raise InvalidData("there is no coverage to draw: no quantity has both a truth and an interval")
         n = np.asarray(table["n"], dtype=np.float64)
         covered = np.round(np.asarray(table["coverage"]) * n)
         low, high = Binomial(covered, n).interval(0.95)
@@ -134,7 +142,7 @@ class StudyResult:
         ax.hlines(rows, low, high, color="C0", linewidth=1.5)
         ax.plot(table["coverage"], rows, "o", color="C0", markersize=4)
         ax.set_yticks(rows, [f"{method}: {term}" for method, term in zip(table["method"], table["term"], strict=True)])
-        ax.invert_yaxis()
+        ax.set_ylim(len(table) - 0.5, -0.5)
         ax.set_xlabel(f"coverage of {100 * self.level:g} % intervals, with 95 % Monte Carlo interval")
         return ax
 

@@ -17,11 +17,9 @@ _SHOWN = {
     "bias": "bias",
     "emp_se": "emp. SE",
     "model_se": "model SE",
-    "rel_error_model_se": "error of model SE, %",
     "coverage": "coverage",
     "width": "width",
     "power": "power",
-    "cpu_seconds": "CPU s",
 }
 
 
@@ -40,6 +38,7 @@ class StudySummary:
         table = frame[["method", "term", "n", "failures"]].copy()
         for name, title in _SHOWN.items():
             table[title] = [_cell(x, mcse) for x, mcse in zip(frame[name], frame[f"{name}_mcse"], strict=True)]
+        table["CPU s"] = [f"{seconds:.2g}" for seconds in frame["cpu_seconds"]]
         heading = (
             f"Simulation study: {result.n_replicates} replicates, {100 * result.level:g} % intervals, "
             f"power against {result.null:g}"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mcstat import Estimate
-from mcstat.core.errors import InvalidFileError
+from mcstat.core.errors import InvalidData, InvalidFileError
 from mcstat.study import SimulationStudy, StudyResult
 from tests.study.methods import normal_data, t_interval
 
@@ -66,6 +66,12 @@ def test_full_coverage_is_not_drawn_as_certain():
     # Clopper and Pearson for 20 of 20: the lower end solves p^20 = 0.025.
     assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
     plt.close(ax.figure)
+
+
+def test_coverage_plot_wants_a_truth():
+    unknown = SimulationStudy(normal_data, {"t": t_interval}).run(5, random_state=5)
+    with pytest.raises(InvalidData, match="no coverage to draw"):
+        unknown.plot_coverage()
 
 
 def test_round_trip(result, tmp_path):
