@@ -45,7 +45,7 @@ def answer(sampler: AdaptiveImportanceSampler) -> dict[str, Any]:
     names = _names(sampler, len(value))
     warnings = _sampling_warnings(sampler, block, control)
     value, cov, unhit = _without_unhit(value, cov, T, exploration, names)
-    khat = _tail_shapes(T, integrands)
+    khat = _tail_shapes(rows)
     return {
         "value": value,
         "names": names,
@@ -122,12 +122,10 @@ def _explored(sampler: AdaptiveImportanceSampler) -> list[Block]:
     return [one.block for one in sampler._exploration.rounds]
 
 
-def _tail_shapes(T: FloatArray, integrands: Integrands) -> FloatArray:
-    """(J,) Pareto shape of the weighted values of each function."""
+def _tail_shapes(rows: FloatArray) -> FloatArray:
+    """(J,) Pareto shape of the centred summands: what decides whether their standard error can be trusted."""
     with np.errstate(divide="ignore"):
-        logs = np.log(np.abs(T))
-    khat = np.array([tail_shape(column) for column in logs.T])
-    return np.maximum(*np.split(khat, 2)) if integrands.split else khat
+        return np.array([tail_shape(column) for column in np.log(np.abs(rows)).T])
 
 
 def _tail_warnings(khat: FloatArray, n: int, names: tuple[str, ...]) -> list[str]:
