@@ -14,7 +14,9 @@ Estimates I_j = E_{f_j}[phi_j(X)] for j = 1..J. One sample X_1..X_N ~ h = sum_k 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from time import thread_time
 from typing import Any, Self
@@ -24,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.base import Estimator
 from mcstat.core.checks import check_array, check_integer, check_names, check_option, check_real
-from mcstat.core.errors import InvalidData, InvalidParameter
+from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
@@ -220,7 +222,8 @@ class AdaptiveImportanceSampler(Estimator):
             self._root, self._names = root_seed(self.random_state), names
             nominal = self._nominal()
             check_integer("budget", self.budget, 10 * (nominal.dim + 2))
-            self._source = PointSource(nominal, func or _coordinates, self._root, self.chunk_size, self.nan)
+            func = _coordinates if func is None else func
+            self._source = PointSource(nominal, func, self._root, self.chunk_size, self.nan, self._lower_bounds())
             exploration = self._first_round(nominal)
             while self._may_explore(exploration):
                 self._explore(exploration, exploration.next_proposal())
@@ -229,8 +232,7 @@ class AdaptiveImportanceSampler(Estimator):
                     break
             self._choose_final(exploration)
             self._draw_final(self.budget - exploration.n_points)
-        self._seconds += thread_time() - started
-        return self
+        return self._finished(started)
 
     def extend(self, n: int | None = None) -> Self:
         """Draw more final points and pool them with those that are there.
@@ -250,8 +252,7 @@ class AdaptiveImportanceSampler(Estimator):
             if not self._blocks:
                 self._choose_final(self._exploration)
             self._draw_final(n)
-        self._seconds += thread_time() - started
-        return self
+        return self._finished(started)
 
     def _first_round(self, nominal: Nominal) -> Exploration:
         """Step 1: a batch from the laws themselves, which also sets the units of coordinates and columns."""
@@ -260,8 +261,8 @@ class AdaptiveImportanceSampler(Estimator):
         block = Block.joined(self._draw(plain, Purpose.EXPLORE, 0, n))
         if len(block.x) < 2:
             raise InvalidData(f"func must be finite at most points, it was at {len(block.x)} of the first {n}")
-        lower = None if self.lower is None else np.atleast_1d(check_array("lower", self.lower, (0, 1)))
-        integrands = first_integrands(block, lower, self.signed)
+        self._source = replace(self._source, n_columns=block.values.shape[1])
+        integrands = first_integrands(block, self._source.least, self.signed)
         self._check_columns(integrands)
         spread = block.x.std(axis=0)
         plain = Proposal(nominal, np.ones(1), (), block.x.mean(axis=0), np.where(spread > 0, spread, 1.0))
@@ -322,10 +323,20 @@ class AdaptiveImportanceSampler(Estimator):
             on_result=on_result,
         )
 
+    def _finished(self, started: float) -> Self:
+        """Note the time, and say aloud what makes the answer doubtful."""
+        self._seconds += thread_time() - started
+        for text in self.estimate().warnings:
+            warnings.warn(text, ReliabilityWarning, stacklevel=3)
+        return self
+
     # The answer ------------------------------------------------------------------------------------------------
 
     def _make_estimate(self) -> Estimate:
-        return Estimate(**answer(self))
+        # The same until more points are drawn.
+        if self._answer is None or self._answer[0] != len(self._blocks):
+            self._answer = (len(self._blocks), Estimate(**answer(self)))
+        return self._answer[1]
 
     def __sklearn_is_fitted__(self) -> bool:
         """There is something to answer from: a final sample, or (after Ctrl-C) a finished round of exploration."""
@@ -380,9 +391,16 @@ class AdaptiveImportanceSampler(Estimator):
         self._blocks: list[Block] = []
         self._seconds = 0.0
         self._laplace_calls = 0
+        self._answer: tuple[int, Estimate] | None = None
 
     def _batch_size(self) -> int:
         return int(self.batch * self.budget)
+
+    def _lower_bounds(self) -> FloatArray | None:
+        """Bounds that the user vouched for, (1,) or (J,)."""
+        if self.signed == "nonneg":
+            return np.zeros(1)
+        return None if self.lower is None else np.atleast_1d(check_array("lower", self.lower, (0, 1)))
 
     def _nominal(self) -> Nominal:
         given = [name for name in ("law", "laws", "target") if getattr(self, name) is not None]

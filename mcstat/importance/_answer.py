@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-# With khat >= 0.75 one of 1e4 points makes more than this part of the variance in all of 500 simulated samples.
-_LARGEST_PART = 0.05
+# Of Pareto samples with shape 0.75 (1e4 points) 99 % have one point that makes more than this part of the variance.
+_LARGEST_PART = 0.1
 _TINY = np.finfo(float).tiny
 
 

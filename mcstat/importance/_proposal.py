@@ -84,13 +84,18 @@ class Block:
 
 @dataclass(frozen=True)
 class PointSource:
-    """Draws points from a proposal and calls the user's function on them."""
+    """Draws points from a proposal and calls the user's function on them.
+
+    ``least`` are lower bounds that the user vouched for, ``n_columns`` what the first call gave.
+    """
 
     nominal: Nominal
     func: Callable[[FloatArray], Any]
     root: SeedSequence
     chunk_size: int | None
     nan: str
+    least: FloatArray | None
+    n_columns: int | None = None
 
     def draw(self, proposal: Proposal, purpose: Purpose, block: tuple[int, int]) -> Block:
         """Block (k, n): ``n`` points of stream ``k``, always the same for the same root seed and proposal."""
@@ -124,6 +129,11 @@ class PointSource:
             values = values[:, None]
         if values.ndim != 2 or len(values) != len(x) or values.shape[1] == 0:
             raise InvalidData(f"func must give shape ({len(x)}, J) for points of shape {x.shape}, got {raw.shape}")
+        if self.n_columns is not None and values.shape[1] != self.n_columns:
+            raise InvalidData(
+                f"func must give the same number of columns at every call, got {self.n_columns} and {values.shape[1]}"
+            )
+        self._check_bounds(x, values)
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any() and self.nan == "raise":
             first = int(np.argmax(bad))
@@ -133,3 +143,16 @@ class PointSource:
             )
         values[bad] = np.nan
         return values
+
+    def _check_bounds(self, x: FloatArray, values: FloatArray) -> None:
+        if self.least is None:
+            return
+        if self.least.size not in (1, values.shape[1]):
+            raise InvalidData(f"lower must hold {values.shape[1]} number(s), one a function, got {self.least.size}")
+        below = np.any(values < self.least, axis=1)
+        if below.any():
+            first = int(np.argmax(below))
+            raise InvalidData(
+                "func must not be negative with signed='nonneg', nor below lower with signed='shift', "
+                f"got {values[first].tolist()} at the point {x[first].tolist()}"
+            )
