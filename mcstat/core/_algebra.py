@@ -206,7 +206,11 @@ def combine(est: Estimate, other: Any, sign: float) -> Estimate:
     if len(other) != len(est):
         raise InvalidData(f"the Estimates must have as many quantities, got {len(est)} and {len(other)}")
     word = "+" if sign > 0 else "-"
-    names = est.names if est.names == other.names else [f"{a} {word} {b}" for a, b in zip(est.names, other.names, strict=True)]
+    names = (
+        est.names
+        if est.names == other.names
+        else [f"{a} {word} {b}" for a, b in zip(est.names, other.names, strict=True)]
+    )
     across = cross_covariance(est, other)
     cov = joint_covariance(est) + joint_covariance(other) + sign * (across + across.T)
     return Estimate(
@@ -249,7 +253,9 @@ def concat(estimates: Sequence[Estimate] | Mapping[str, Estimate], *, independen
     kinds = {part.kind for part in parts}
     if len(kinds) > 1:
         raise InvalidParameter(f"estimates must be of one kind, got {sorted(kinds)}")
-    related = all(a.influence is not None and b.influence is not None and _same_sample(a, b) for a, b in pairwise(parts))
+    related = all(
+        a.influence is not None and b.influence is not None and _same_sample(a, b) for a, b in pairwise(parts)
+    )
     return Estimate(
         value=np.concatenate([part.value for part in parts]),
         names=tuple(names),

@@ -35,9 +35,7 @@ def check_integer(name: str, value: Any, minimum: int = 0) -> int:
     return int(value)
 
 
-def check_real(
-    name: str, value: Any, low: float = -np.inf, high: float = np.inf, *, closed: str = "both"
-) -> float:
+def check_real(name: str, value: Any, low: float = -np.inf, high: float = np.inf, *, closed: str = "both") -> float:
     """A finite number between ``low`` and ``high``; ``closed`` is "both", "left", "right" or "neither"."""
     left, right = ("[" if closed in ("both", "left") else "("), ("]" if closed in ("both", "right") else ")")
     good = isinstance(value, Real) and not isinstance(value, (bool, np.bool_)) and bool(np.isfinite(value))

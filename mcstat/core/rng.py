@@ -68,8 +68,7 @@ def root_seed(random_state: RandomState) -> SeedSequence:
         return SeedSequence(int(random_state))
     hint = "; use np.random.default_rng(seed)" if isinstance(random_state, np.random.RandomState) else ""
     raise InvalidParameter(
-        "random_state must be None, an integer, a SeedSequence or a Generator, "
-        f"got {type(random_state).__name__}{hint}"
+        f"random_state must be None, an integer, a SeedSequence or a Generator, got {type(random_state).__name__}{hint}"
     )
 
 

@@ -98,7 +98,11 @@ def _without_unhit(
     value, cov = value.copy(), cov.copy()
     cov[~hit, :] = cov[:, ~hit] = np.nan
     unhit = [name for name, one in zip(names, hit, strict=True) if not one]
-    return value, cov, [f"{unhit} were zero at every point: their errors are not known; start nearer to where they live"]
+    return (
+        value,
+        cov,
+        [f"{unhit} were zero at every point: their errors are not known; start nearer to where they live"],
+    )
 
 
 def _names(sampler: AdaptiveImportanceSampler, n: int) -> tuple[str, ...]:

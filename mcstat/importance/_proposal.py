@@ -82,6 +82,11 @@ class Block:
         return Block(*joined, drawn=sum(block.drawn for block in blocks))
 
 
+def coordinates(x: FloatArray) -> FloatArray:
+    """The function whose expectations are the means of the points themselves."""
+    return x
+
+
 @dataclass(frozen=True)
 class PointSource:
     """Draws points from a proposal and calls the user's function on them.
