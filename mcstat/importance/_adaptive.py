@@ -25,16 +25,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.base import Estimator
-from mcstat.core.checks import check_array, check_integer, check_names, check_option, check_real
+from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.jit import Pointwise
 from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
-from mcstat.importance._components import ComponentFitter
-from mcstat.importance._controls import CONTROLS
 from mcstat.importance import _views as views
 from mcstat.importance._answer import answer
+from mcstat.importance._components import ComponentFitter
+from mcstat.importance._controls import CONTROLS
 from mcstat.importance._exploration import Exploration, Integrands, first_integrands
 from mcstat.importance._laplace import laplace_law
 from mcstat.importance._laws import AdaptedLaw, Nominal
@@ -144,6 +144,9 @@ class AdaptiveImportanceSampler(Estimator):
     >>> bool(np.all(np.abs(moments.value - [1, 3, 15]) < 5 * moments.std_error))
     True
     """
+
+    # The Estimate and the number of blocks it was made from.
+    _answer: tuple[int, Estimate] | None
 
     def __init__(
         self,
@@ -406,7 +409,7 @@ class AdaptiveImportanceSampler(Estimator):
         self._blocks: list[Block] = []
         self._seconds = 0.0
         self._laplace_calls = 0
-        self._answer: tuple[int, Estimate] | None = None
+        self._answer = None
 
     def _batch_size(self) -> int:
         return int(self.batch * self.budget)
@@ -469,10 +472,9 @@ class AdaptiveImportanceSampler(Estimator):
     def _check_columns(self, integrands: Integrands) -> None:
         """What can be checked once the number of columns is known."""
         n_expectations = len(integrands.shift)
-        if not isinstance(self.weights, str) and len(np.atleast_1d(self.weights)) != n_expectations:
-            raise InvalidParameter(
-                f"weights must hold {n_expectations} number(s), one an expectation, got {len(np.atleast_1d(self.weights))}"
-            )
+        n_weights = n_expectations if isinstance(self.weights, str) else np.size(self.weights)
+        if n_weights != n_expectations:
+            raise InvalidParameter(f"weights must hold {n_expectations} number(s), one an expectation, got {n_weights}")
         if self.alpha_min is not None:
             most = (1 - self.defensive) / len(integrands.centre)
             check_real("alpha_min", self.alpha_min, 0, most, closed="left")

@@ -59,7 +59,9 @@ def kernel(function: Function, signature: Any = None) -> Function:
     # Numba reads the folder when it decorates; restored at once, so that other people's caches stay where they are.
     numba.config.CACHE_DIR = _CACHE_FOLDER
     try:
-        compile_ = numba.njit(signature, cache=True, nogil=True, error_model="numpy")
+        compile_ = numba.njit(  # noqa: TID251  (the one place)
+            signature, cache=True, nogil=True, error_model="numpy"
+        )
         return compile_(function)  # type: ignore[no-any-return]
     finally:
         numba.config.CACHE_DIR = before

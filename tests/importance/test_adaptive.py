@@ -382,7 +382,7 @@ class TestBadInput:
             def logpdf(self, x):
                 return np.full(len(x), -np.inf)
 
-        with pytest.raises(InvalidData, match="law.logpdf must be finite at the law's own draws"):
+        with pytest.raises(InvalidData, match=r"law\.logpdf must be finite at the law's own draws"):
             AdaptiveImportanceSampler(law=Wrong(), budget=2_000, random_state=0).fit(moments)
 
     def test_a_function_that_is_never_hit(self):
