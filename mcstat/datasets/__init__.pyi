@@ -1,1 +1,3 @@
-__all__: list[str] = []
+from ._logistic import LogisticPosterior, load_logistic_posterior
+
+__all__ = ["LogisticPosterior", "load_logistic_posterior"]
