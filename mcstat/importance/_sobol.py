@@ -217,20 +217,18 @@ class SobolIndices(Estimator):
     def _make_estimate(self) -> Estimate:
         replicates, d = self.replicates_, len(self._names)
         n = len(replicates)
-        warnings = []
-        if n < self._planned:
-            warnings.append(f"interrupted: {n} of {self._planned} randomisations answer; extend() makes the rest")
+        interrupted = f"interrupted: {n} of {self._planned} randomisations answer; extend() makes the rest"
         return Estimate(
             value=replicates.mean(axis=0),
             draws=replicates[None],
             df=n - 1,
-            names=[f"S[{name}]" for name in self._names] + [f"ST[{name}]" for name in self._names],
-            coords={"input": self._names * 2, "index": ["first"] * d + ["total"] * d},
+            names=tuple(f"{index}[{name}]" for index in ("S", "ST") for name in self._names),
+            coords={"input": np.array(self._names * 2), "index": np.repeat(["first", "total"], d)},
             kind="monte_carlo",
             estimand="Sobol' indices, shares of the model's variance",
             method="SobolIndices",
             diagnostics={"n_randomisations": n},
-            warnings=warnings,
+            warnings=(interrupted,) if n < self._planned else (),
             info={
                 "model_calls": self.n_calls_,
                 "n_base": self.n_base_,
@@ -272,4 +270,4 @@ def _base_points(budget: Any, n_randomisations: int, d: int) -> int:
             f"budget must be at least {fewest} ({_FEWEST_POINTS} base points x {d + 2} calls x {n_randomisations} "
             f"randomisations), got {budget}"
         )
-    return 1 << ((budget // per_point).bit_length() - 1)
+    return int(2 ** ((budget // per_point).bit_length() - 1))
