@@ -74,17 +74,17 @@ class SobolIndices(Estimator):
       A small index is then found to within a small part of itself and a large one is not disturbed.
 
     Chosen by the spread of the first-order indices at 131 072 calls on the cantilever beam (S = 0.024, 0.0003, 0.016,
-    0.43, 0.07, 0.40), times 1e-4:
+    0.43, 0.07, 0.40), times 1e-4, over 200 runs; ``validation/importance/sobol_formulas.py`` has other models:
 
-    ================================  ===  ===  ===  ===  ===  ===
-    formula                           F_X  F_Y  E    w    t    L
-    ================================  ===  ===  ===  ===  ===  ===
-    Saltelli 2010 [1]_                5.1  0.9  4.4  31   9.3  24
-    Jansen                            20   20   20   30   30   40
-    Janon                             20   20   20   20   20   30
-    Janon, control f(A)               5.1  0.9  4.2  22   9.6  25
-    Janon, f(A) and additive effects  2.8  0.4  2.3  19   6.9  16
-    ================================  ===  ===  ===  ===  ===  ===
+    ================================  ====  ====  ====  ====  ====  ====
+    formula                           F_X   F_Y   E     w     t     L
+    ================================  ====  ====  ====  ====  ====  ====
+    Saltelli 2010 [1]_                5.0   0.84  4.2   33    11    24
+    Jansen                            23    18    22    28    32    36
+    Martinez, Janon [3]_              20    18    18    23    20    29
+    Janon, control f(A)               5.1   0.84  4.2   23    11    25
+    Janon, f(A) and additive effects  2.6   0.39  2.4   17    7.6   16
+    ================================  ====  ====  ====  ====  ====  ====
 
     The cost is d + 2 model calls a base point and O(n d) for the rest; memory is a few arrays of n d numbers. A ratio
     of moments has a bias of order 1/n, small beside the standard error from 64 base points on. Estimates are not cut
