@@ -74,17 +74,21 @@ class SobolIndices(Estimator):
       A small index is then found to within a small part of itself and a large one is not disturbed.
 
     Chosen by the spread of the first-order indices at 131 072 calls on the cantilever beam (S = 0.024, 0.0003, 0.016,
-    0.43, 0.07, 0.40), times 1e-4:
+    0.43, 0.07, 0.40), times 1e-4, over 200 runs; ``validation/importance/sobol_formulas.py`` has other models:
 
-    ================================  ===  ===  ===  ===  ===  ===
-    formula                           F_X  F_Y  E    w    t    L
-    ================================  ===  ===  ===  ===  ===  ===
-    Saltelli 2010 [1]_                5.1  0.9  4.4  31   9.3  24
-    Jansen                            20   20   20   30   30   40
-    Janon                             20   20   20   20   20   30
-    Janon, control f(A)               5.1  0.9  4.2  22   9.6  25
-    Janon, f(A) and additive effects  2.8  0.4  2.3  19   6.9  16
-    ================================  ===  ===  ===  ===  ===  ===
+    ================================  ====  ====  ====  ====  ====  ====
+    formula                           F_X   F_Y   E     w     t     L
+    ================================  ====  ====  ====  ====  ====  ====
+    Saltelli 2010 [1]_                5.0   0.84  4.2   33    11    24
+    Jansen                            23    18    22    28    32    36
+    Martinez, Janon [3]_              20    18    18    23    20    29
+    Janon, control f(A)               5.1   0.84  4.2   23    11    25
+    Janon, f(A) and additive effects  2.6   0.39  2.4   17    7.6   16
+    ================================  ====  ====  ====  ====  ====  ====
+
+    The 95 % intervals held the truth in 94 to 96 % of 2000 runs at these settings (standard error 0.5 %), and in 93 to
+    98 % of 1000 runs on Ishigami's and Sobol's functions, a lognormal product and the indicator of an event of
+    probability 0.07, with 64 to 1024 base points (standard error 0.7 %).
 
     The cost is d + 2 model calls a base point and O(n d) for the rest; memory is a few arrays of n d numbers. A ratio
     of moments has a bias of order 1/n, small beside the standard error from 64 base points on. Estimates are not cut
@@ -217,20 +221,18 @@ class SobolIndices(Estimator):
     def _make_estimate(self) -> Estimate:
         replicates, d = self.replicates_, len(self._names)
         n = len(replicates)
-        warnings = []
-        if n < self._planned:
-            warnings.append(f"interrupted: {n} of {self._planned} randomisations answer; extend() makes the rest")
+        interrupted = f"interrupted: {n} of {self._planned} randomisations answer; extend() makes the rest"
         return Estimate(
             value=replicates.mean(axis=0),
             draws=replicates[None],
             df=n - 1,
-            names=[f"S[{name}]" for name in self._names] + [f"ST[{name}]" for name in self._names],
-            coords={"input": self._names * 2, "index": ["first"] * d + ["total"] * d},
+            names=tuple(f"{index}[{name}]" for index in ("S", "ST") for name in self._names),
+            coords={"input": np.array(self._names * 2), "index": np.repeat(["first", "total"], d)},
             kind="monte_carlo",
             estimand="Sobol' indices, shares of the model's variance",
             method="SobolIndices",
             diagnostics={"n_randomisations": n},
-            warnings=warnings,
+            warnings=(interrupted,) if n < self._planned else (),
             info={
                 "model_calls": self.n_calls_,
                 "n_base": self.n_base_,
@@ -272,4 +274,4 @@ def _base_points(budget: Any, n_randomisations: int, d: int) -> int:
             f"budget must be at least {fewest} ({_FEWEST_POINTS} base points x {d + 2} calls x {n_randomisations} "
             f"randomisations), got {budget}"
         )
-    return 1 << ((budget // per_point).bit_length() - 1)
+    return int(2 ** ((budget // per_point).bit_length() - 1))
