@@ -90,7 +90,7 @@ class AdaptiveImportanceSampler(Estimator):
     defensive : float
         Share of the initial law in every proposal. It bounds the weights by 1 / defensive.
     alpha_min : float, optional
-        Least share of each part; default 1e-3 / J.
+        Least share of each part. Default: ten points of a half budget, but at most 0.1 / J and at least 1e-3 / J.
     final : {"best", "last"}
         Proposal of the final sample: the round of least criterion, or the last one.
     reg : float
@@ -275,7 +275,7 @@ class AdaptiveImportanceSampler(Estimator):
         self._check_columns(integrands)
         spread = block.x.std(axis=0)
         plain = Proposal(nominal, np.ones(1), (), block.x.mean(axis=0), np.where(spread > 0, spread, 1.0))
-        least_share = 1e-3 / len(integrands.centre) if self.alpha_min is None else self.alpha_min
+        least_share = self._default_share(len(integrands.centre)) if self.alpha_min is None else self.alpha_min
         exploration = Exploration(
             integrands,
             ComponentFitter(self.n_components if self.family == "gmm" else 1, self.covariance == "diag", self.reg),
@@ -413,6 +413,10 @@ class AdaptiveImportanceSampler(Estimator):
 
     def _batch_size(self) -> int:
         return int(self.batch * self.budget)
+
+    def _default_share(self, n_columns: int) -> float:
+        """Share below which a part's own region holds too few points for its ratio's variance to show."""
+        return max(1e-3, min(0.1, 20.0 * n_columns / self.budget)) / n_columns
 
     def _lower_bounds(self) -> FloatArray | None:
         """Bounds that the user vouched for, (1,) or (J,)."""
