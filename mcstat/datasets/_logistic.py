@@ -40,7 +40,7 @@ class LogisticPosterior:
         margins = (coefficients @ self.design.T) * self.signs
         # log(1 + exp(-m)) without overflow.
         losses = np.maximum(-margins, 0.0) + np.log1p(np.exp(-np.abs(margins)))
-        return -losses.sum(axis=1) - 0.5 * np.sum(coefficients**2, axis=1)
+        return np.asarray(-losses.sum(axis=1) - 0.5 * np.sum(coefficients**2, axis=1))
 
 
 def load_logistic_posterior() -> LogisticPosterior:

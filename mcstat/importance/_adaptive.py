@@ -25,18 +25,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.base import Estimator
-from mcstat.core.checks import check_array, check_integer, check_names, check_option, check_real
+from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
+from mcstat.core.jit import Pointwise
 from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
+from mcstat.importance import _views as views
+from mcstat.importance._answer import answer
 from mcstat.importance._components import ComponentFitter
 from mcstat.importance._controls import CONTROLS
-from mcstat.importance._answer import answer
 from mcstat.importance._exploration import Exploration, Integrands, first_integrands
 from mcstat.importance._laplace import laplace_law
 from mcstat.importance._laws import AdaptedLaw, Nominal
-from mcstat.importance._proposal import BLOCK, Block, PointSource, Proposal
+from mcstat.importance._proposal import BLOCK, Block, PointSource, Proposal, coordinates
 
 __all__ = ["AdaptiveImportanceSampler"]
 
@@ -95,6 +97,8 @@ class AdaptiveImportanceSampler(Estimator):
         Ridge on covariances, in units of the initial law's variances.
     nan : {"raise", "drop"}
         Points at which func is not finite: refuse, or leave out (biased, and said so).
+    vectorized : bool
+        False: func takes one point (d,) and gives a number; it is compiled where Numba can.
     chunk_size : int, optional
         Most points handed to func at once. It does not change the numbers.
     n_jobs : int, optional
@@ -141,6 +145,9 @@ class AdaptiveImportanceSampler(Estimator):
     True
     """
 
+    # The Estimate and the number of blocks it was made from.
+    _answer: tuple[int, Estimate] | None
+
     def __init__(
         self,
         law: Any = None,
@@ -164,6 +171,7 @@ class AdaptiveImportanceSampler(Estimator):
         final: str = "best",
         reg: float = 1e-6,
         nan: str = "raise",
+        vectorized: bool = True,
         chunk_size: int | None = None,
         n_jobs: int | None = None,
         random_state: RandomState = None,
@@ -189,6 +197,7 @@ class AdaptiveImportanceSampler(Estimator):
         self.final = final
         self.reg = reg
         self.nan = nan
+        self.vectorized = vectorized
         self.chunk_size = chunk_size
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -222,7 +231,7 @@ class AdaptiveImportanceSampler(Estimator):
             self._root, self._names = root_seed(self.random_state), names
             nominal = self._nominal()
             check_integer("budget", self.budget, 10 * (nominal.dim + 2))
-            func = _coordinates if func is None else func
+            func = coordinates if func is None else func if self.vectorized else Pointwise(func)
             self._source = PointSource(nominal, func, self._root, self.chunk_size, self.nan, self._lower_bounds())
             exploration = self._first_round(nominal)
             while self._may_explore(exploration):
@@ -311,9 +320,7 @@ class AdaptiveImportanceSampler(Estimator):
         on_result: Callable[[Block], None] | None = None,
     ) -> list[Block]:
         """``n`` points of a batch, from its block number ``first`` on, one stream a block."""
-        tasks = [
-            (batch * _MOST_BLOCKS + first + k, min(BLOCK, n - at)) for k, at in enumerate(range(0, n, BLOCK))
-        ]
+        tasks = [(batch * _MOST_BLOCKS + first + k, min(BLOCK, n - at)) for k, at in enumerate(range(0, n, BLOCK))]
         return map_tasks(
             partial(self._source.draw, proposal, purpose),
             tasks,
@@ -382,6 +389,17 @@ class AdaptiveImportanceSampler(Estimator):
             raise InvalidData("the fit was interrupted before its final sample; extend() draws it")
         return Block.joined(self._blocks)
 
+    def plot(self, axes: Any = None) -> Any:
+        """Criterion by round, shares of the mixture, tail of the weights, on three matplotlib Axes (extra ``plot``)."""
+        return views.plot(self, axes)
+
+    def to_arviz(self, random_state: int = 0) -> Any:
+        """The final sample, resampled by its weights, as ArviZ data (extra ``arviz``); for one law or target.
+
+        With the default function the variables carry the names given to ``fit``.
+        """
+        return views.to_arviz(self, random_state)
+
     # Settings --------------------------------------------------------------------------------------------------
 
     def _forget(self) -> None:
@@ -391,7 +409,7 @@ class AdaptiveImportanceSampler(Estimator):
         self._blocks: list[Block] = []
         self._seconds = 0.0
         self._laplace_calls = 0
-        self._answer: tuple[int, Estimate] | None = None
+        self._answer = None
 
     def _batch_size(self) -> int:
         return int(self.batch * self.budget)
@@ -454,10 +472,9 @@ class AdaptiveImportanceSampler(Estimator):
     def _check_columns(self, integrands: Integrands) -> None:
         """What can be checked once the number of columns is known."""
         n_expectations = len(integrands.shift)
-        if not isinstance(self.weights, str) and len(np.atleast_1d(self.weights)) != n_expectations:
-            raise InvalidParameter(
-                f"weights must hold {n_expectations} number(s), one an expectation, got {len(np.atleast_1d(self.weights))}"
-            )
+        n_weights = n_expectations if isinstance(self.weights, str) else np.size(self.weights)
+        if n_weights != n_expectations:
+            raise InvalidParameter(f"weights must hold {n_expectations} number(s), one an expectation, got {n_weights}")
         if self.alpha_min is not None:
             most = (1 - self.defensive) / len(integrands.centre)
             check_real("alpha_min", self.alpha_min, 0, most, closed="left")
@@ -465,7 +482,3 @@ class AdaptiveImportanceSampler(Estimator):
 
 # Rounds are numbered far enough apart for any budget.
 _MOST_BLOCKS = 1_000_000
-
-
-def _coordinates(x: FloatArray) -> FloatArray:
-    return x

@@ -11,7 +11,7 @@ from mcstat._version import __version__
 from mcstat.core.checks import check_names
 from mcstat.core.rng import entropy_of
 from mcstat.importance._controls import cross_fitted_residuals, least_squares, residuals
-from mcstat.importance._exploration import Exploration, Integrands, controlled
+from mcstat.importance._exploration import Exploration, controlled
 from mcstat.importance._proposal import Block, Proposal
 from mcstat.importance._psis import khat_threshold, tail_shape
 
@@ -98,7 +98,11 @@ def _without_unhit(
     value, cov = value.copy(), cov.copy()
     cov[~hit, :] = cov[:, ~hit] = np.nan
     unhit = [name for name, one in zip(names, hit, strict=True) if not one]
-    return value, cov, [f"{unhit} were zero at every point: their errors are not known; start nearer to where they live"]
+    return (
+        value,
+        cov,
+        [f"{unhit} were zero at every point: their errors are not known; start nearer to where they live"],
+    )
 
 
 def _names(sampler: AdaptiveImportanceSampler, n: int) -> tuple[str, ...]:
@@ -141,7 +145,8 @@ def _tail_warnings(khat: FloatArray, largest: FloatArray, n: int, names: tuple[s
     shown = ", ".join(heavy[:3]) + (f" and {len(heavy) - 3} more" if len(heavy) > 3 else "")
     return [
         f"one point makes up to {100 * largest.max():.0f} % of the variance and Pareto khat is up to {khat.max():.2f} "
-        f"(> {limit:.2f}) for {shown}: the errors may be too small; raise budget or defensive, or start from a wider law"
+        f"(> {limit:.2f}) for {shown}: the errors may be too small; raise budget or defensive, "
+        "or start from a wider law"
     ]
 
 

@@ -30,7 +30,7 @@ def run() -> Section:
     interval, beam_interval = coefficients.conf_int(), indices.conf_int()
     text = (
         "Bayesian logistic regression on scikit-learn's breast-cancer data (569 patients, 30 standardised features, "
-        "prior N(0, 1)): the posterior mean of all 31 coefficients from ONE adaptive importance sample of 40 000 points."
+        "prior N(0, 1)): posterior means of all 31 coefficients from ONE adaptive importance sample of 40 000 points."
         "\n\n"
         f"Against a long MCMC run kept with the package: largest |z| {np.abs(z).max():.2f} of {len(z)} coefficients, "
         f"{int(np.sum(np.abs(z) < 1.96))} of {len(z)} within 1.96 combined errors; effective sample size "

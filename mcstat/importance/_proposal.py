@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
+from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
 
 from mcstat.core.checks import frozen_view
 from mcstat.core.errors import InvalidData
-from mcstat.core.rng import Purpose, SeedSequence, stream
+from mcstat.core.rng import Purpose, stream
 from mcstat.importance._adaptive_kernels import log_mixture
 from mcstat.importance._components import Component
 from mcstat.importance._laws import Nominal
@@ -65,8 +65,10 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Block:
-    """Points with all that was paid for: x (n, d), values (n, J), log densities of the initial law (n,) and of the
-    laws or the target (n, L). ``drawn`` counts also the points that ``nan="drop"`` left out."""
+    """Points x (n, d) with what was paid for: values (n, J), log densities of the initial law (n,), of the laws (n, L).
+
+    ``drawn`` counts also the points that ``nan="drop"`` left out.
+    """
 
     x: FloatArray
     values: FloatArray
@@ -78,8 +80,13 @@ class Block:
     def joined(blocks: list[Block]) -> Block:
         """One block of the rows of several."""
         fields = ("x", "values", "log_base", "log_laws")
-        joined = (np.concatenate([getattr(block, name) for block in blocks]) for name in fields)
-        return Block(*joined, drawn=sum(block.drawn for block in blocks))
+        joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in fields}
+        return Block(**joined, drawn=sum(block.drawn for block in blocks))
+
+
+def coordinates(x: FloatArray) -> FloatArray:
+    """The function whose expectations are the means of the points themselves."""
+    return x
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from mcstat.kernels._jit import kernel
 
 @kernel
 def logsumexp(x):
-    """log sum exp(x_i) of a (n,) array; -inf when every entry is."""
+    """Log sum exp(x_i) of a (n,) array; -inf when every entry is."""
     top = -np.inf
     for i in range(len(x)):
         top = max(top, x[i])

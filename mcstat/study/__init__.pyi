@@ -1,1 +1,4 @@
-__all__: list[str] = []
+from ._result import StudyResult
+from ._study import SimulationStudy
+
+__all__ = ["SimulationStudy", "StudyResult"]
