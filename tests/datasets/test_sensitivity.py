@@ -106,6 +106,16 @@ def test_perturbed_beams():
     np.testing.assert_array_equal(correlations[:, :3, 3:], 0.0)
 
 
+def test_perturbed_beams_of_many_laws_all_have_a_correlation_matrix():
+    # About ten of 8000 rows of the hypercube have none as drawn.
+    _, laws = make_perturbed_beams(8000, random_state=0)
+    cov = np.array([law.cov for law in laws])
+    sd = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+    least = np.linalg.eigvalsh(cov / (sd[:, :, None] * sd[:, None, :]))[:, 0]
+    assert least.min() == pytest.approx(1e-3, rel=1e-6)
+    assert 1 <= np.sum(least < 1e-3 * (1 + 1e-6)) < 40
+
+
 def test_perturbed_beams_repeat_with_their_seed():
     _, one = make_perturbed_beams(5, random_state=1)
     _, same = make_perturbed_beams(5, random_state=1)
