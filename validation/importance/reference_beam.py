@@ -97,12 +97,13 @@ def main():
     seeds = np.random.SeedSequence(SEED).spawn(SCRAMBLES)
     sampled = np.array([one_scramble(problem, np.random.default_rng(seed)) for seed in seeds])
     z = (sampled.mean(axis=0) - value) / (sampled.std(axis=0, ddof=1) / np.sqrt(SCRAMBLES))
-    print(
-        f"{'':4s} {'S':>11s} {'error':>8s} {'z':>5s}   {'ST':>11s} {'error':>8s} {'z':>5s}   (z: of {SCRAMBLES} scrambles)"
-    )
+    print(f"{'':4s} {'S':>11s} {'error':>8s} {'z':>5s}   {'ST':>11s} {'error':>8s} {'z':>5s}")
     for i, name in enumerate(problem.names):
         columns = [f"{value[j]:11.8f} {error[j]:8.1e} {z[j]:5.1f}" for j in (i, d + i)]
         print(f"{name:4s} {'   '.join(columns)}")
+    print(
+        f"error: difference to {FEWER_NODES} nodes; z: {SCRAMBLES} scrambles of 2^{LOG2_POINTS} points against the value"
+    )
 
 
 if __name__ == "__main__":
