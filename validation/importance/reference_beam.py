@@ -101,9 +101,7 @@ def main():
     for i, name in enumerate(problem.names):
         columns = [f"{value[j]:11.8f} {error[j]:8.1e} {z[j]:5.1f}" for j in (i, d + i)]
         print(f"{name:4s} {'   '.join(columns)}")
-    print(
-        f"error: difference to {FEWER_NODES} nodes; z: {SCRAMBLES} scrambles of 2^{LOG2_POINTS} points against the value"
-    )
+    print(f"error: difference to {FEWER_NODES} nodes; z: {SCRAMBLES} scrambles of 2^{LOG2_POINTS} points")
 
 
 if __name__ == "__main__":
