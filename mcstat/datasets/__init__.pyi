@@ -1,4 +1,5 @@
 from ._beams import make_perturbed_beams
+from ._logistic import LogisticPosterior, load_logistic_posterior
 from ._sensitivity import (
     SensitivityProblem,
     make_cantilever_beam,
@@ -8,7 +9,9 @@ from ._sensitivity import (
 )
 
 __all__ = [
+    "LogisticPosterior",
     "SensitivityProblem",
+    "load_logistic_posterior",
     "make_cantilever_beam",
     "make_g_function",
     "make_ishigami",
