@@ -82,8 +82,9 @@ class Randomisation:
     def _evaluate(self, x: FloatArray) -> FloatArray:
         # The model gets a copy: one that works in place must not spoil the next matrix.
         y = check_array("model(x)", self.model(x.copy()), (0, 1, 2), finite=False)
-        if y.shape != (len(x),):
+        if y.shape not in ((len(x),), (len(x), 1)):
             raise InvalidData(f"model(x) must have shape ({len(x)},) for x of shape {x.shape}, got {y.shape}")
+        y = y.reshape(len(x))
         bad = ~np.isfinite(y)
         if bad.any():
             first = int(np.argmax(bad))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import thread_time
 from typing import Any, Self
 
@@ -139,7 +140,7 @@ class SobolIndices(Estimator):
         Parameters
         ----------
         model : callable
-            (n, d) inputs to (n,) outputs, vectorised.
+            (n, d) inputs to (n,) or (n, 1) outputs, vectorised.
 
         Returns
         -------
@@ -150,6 +151,8 @@ class SobolIndices(Estimator):
         InvalidParameter, InvalidData
             Naming the argument, what it wants and what it got.
         """
+        # A refit starts from nothing, also when it fails: extend() must not go on with an old model.
+        self.__dict__.pop("_randomisation", None)
         self._replicates: list[FloatArray] = []
         self._seconds = 0.0
         law = _checked_law(self.law)
@@ -164,6 +167,7 @@ class SobolIndices(Estimator):
         except Exception:
             # What is left would be the randomisations that did not meet the bad point: a biased choice.
             self._replicates.clear()
+            del self._randomisation
             raise
         return self
 
@@ -205,18 +209,19 @@ class SobolIndices(Estimator):
 
     def _run(self) -> None:
         """Make the randomisations that are planned and not there; after Ctrl-C the finished ones stay."""
-        started = thread_time()
-        try:
-            map_tasks(
-                self._randomisation,
-                range(len(self._replicates), self._planned),
-                n_jobs=self.n_jobs,
-                label="randomisations",
-                verbose=self.verbose,
-                on_result=self._replicates.append,
-            )
-        finally:
-            self._seconds += thread_time() - started
+        map_tasks(
+            partial(_timed, self._randomisation),
+            range(len(self._replicates), self._planned),
+            n_jobs=self.n_jobs,
+            label="randomisations",
+            verbose=self.verbose,
+            on_result=self._keep,
+        )
+
+    def _keep(self, timed: tuple[FloatArray, float]) -> None:
+        replicate, seconds = timed
+        self._replicates.append(replicate)
+        self._seconds += seconds
 
     def _make_estimate(self) -> Estimate:
         replicates, d = self.replicates_, len(self._names)
@@ -235,13 +240,20 @@ class SobolIndices(Estimator):
             warnings=(interrupted,) if n < self._planned else (),
             info={
                 "model_calls": self.n_calls_,
-                "n_base": self.n_base_,
+                "base_points": self.n_base_,
+                "randomisations": n,
                 "cpu_seconds": self._seconds,
                 "entropy": entropy_of(self._randomisation.root),
                 "mcstat": __version__,
                 "parameters": self._settings(),
             },
         )
+
+
+def _timed(randomisation: Randomisation, r: int) -> tuple[FloatArray, float]:
+    """Indices of scramble ``r``, and the CPU seconds of the thread that made them, whichever that was."""
+    started = thread_time()
+    return randomisation(r), thread_time() - started
 
 
 def _checked_law(law: Any) -> tuple[Any, ...]:
