@@ -38,7 +38,9 @@ def test_one_signature_a_kernel():
 def test_import_is_light():
     script = "import sys, numpy, time; t = time.process_time(); import mcstat; print(time.process_time() - t); "
     script += "print([m for m in ('numba', 'scipy', 'sklearn', 'pandas', 'matplotlib', 'torch') if m in sys.modules])"
-    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in range(3)]
+    runs = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in range(3)
+    ]
     seconds = [float(run.stdout.split()[0]) for run in runs]
     assert min(seconds) < 0.1
     assert all(run.stdout.split("\n")[1] == "[]" for run in runs)

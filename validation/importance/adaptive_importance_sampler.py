@@ -51,18 +51,30 @@ def moments(quick: bool, n_jobs: int) -> None:
         estimates = table.pivot(index="replicate", columns="term", values="estimate")
         estimates = estimates[[f"I[{j}]" for j in range(10)]].to_numpy()
         mse, mcse = weighted_mse(estimates, MOMENTS)
-        line(f"moments, {family}, {runs} seeds: sum of w MSE", f"{mse:.2e} +- {mcse:.1e}", f"<= {limit:g}", mse <= limit)
+        line(
+            f"moments, {family}, {runs} seeds: sum of w MSE", f"{mse:.2e} +- {mcse:.1e}", f"<= {limit:g}", mse <= limit
+        )
         if family == "gaussian":
             factor = plain / mse
             line("moments, gaussian: below plain Monte Carlo by", f"{factor:.0f} times", ">= 5000", factor >= 5000)
         # Columns of one method differ in their heavy tails; the mean z tells of bias.
         z = estimates.mean(axis=0) - MOMENTS
         z /= estimates.std(axis=0, ddof=1) / np.sqrt(runs)
-        line(f"moments, {family}: largest |z| of the mean over seeds", f"{np.abs(z).max():.2f}", "< 4", np.abs(z).max() < 4)
+        line(
+            f"moments, {family}: largest |z| of the mean over seeds",
+            f"{np.abs(z).max():.2f}",
+            "< 4",
+            np.abs(z).max() < 4,
+        )
         frame = result.to_frame().query("method == @family")
         ratio = 1 + frame["rel_error_model_se"] / 100
         inside = bool(ratio.between(0.85, 1.15).all())
-        line(f"moments, {family}: reported / true standard error", f"{ratio.min():.2f} to {ratio.max():.2f}", "0.85 to 1.15", inside)
+        line(
+            f"moments, {family}: reported / true standard error",
+            f"{ratio.min():.2f} to {ratio.max():.2f}",
+            "0.85 to 1.15",
+            inside,
+        )
         seconds = frame["cpu_seconds"].iloc[0]
         print(f"    ({seconds:.2f} CPU s a run; coverage of 95 % by column "
               f"{frame['coverage'].min():.3f} to {frame['coverage'].max():.3f})")  # fmt: skip
@@ -105,7 +117,9 @@ def coverage(quick: bool, n_jobs: int) -> None:
     runs = 200 if quick else 2000
     low, high = (0.885, 0.99) if quick else (0.9335, 0.9655)
     small = {"law": norm(), "budget": 4_000}
-    methods = {control: AdaptiveImportanceSampler(control=control, **small) for control in ("own", "all", "crossfit", "none")}
+    methods = {
+        control: AdaptiveImportanceSampler(control=control, **small) for control in ("own", "all", "crossfit", "none")
+    }
     methods["gmm"] = AdaptiveImportanceSampler(family="gmm", **small)
     methods["split"] = AdaptiveImportanceSampler(signed="split", **small)
     study = SimulationStudy(lambda rng: {"func": lambda x: x ** np.array([1, 2, 4])}, methods, truth=[0.0, 1.0, 3.0])
@@ -148,7 +162,12 @@ def posterior(quick: bool) -> None:
         scores.append((est.value - problem.reference_mean) / np.hypot(est.std_error, problem.reference_mcse))
     scores = np.array(scores)
     rms = float(np.sqrt(np.mean(scores**2)))
-    line(f"logistic posterior, {scores.size} coefficients x seeds: rms z", f"{rms:.3f}", "0.85 to 1.15", 0.85 <= rms <= 1.15)
+    line(
+        f"logistic posterior, {scores.size} coefficients x seeds: rms z",
+        f"{rms:.3f}",
+        "0.85 to 1.15",
+        0.85 <= rms <= 1.15,
+    )
     line("logistic posterior: largest |z|", f"{np.abs(scores).max():.2f}", "< 5", np.abs(scores).max() < 5)
 
 
