@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from time import thread_time
+from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
@@ -224,7 +224,7 @@ class AdaptiveImportanceSampler(Estimator):
         InvalidParameter, InvalidData
             Naming the argument, what it wants and what it got.
         """
-        started = thread_time()
+        started = perf_counter()
         self._forget()
         self._check_parameters()
         with single_threaded():
@@ -252,7 +252,7 @@ class AdaptiveImportanceSampler(Estimator):
             How many; default what an interrupted fit left of its budget.
         """
         self._check_fitted()
-        started = thread_time()
+        started = perf_counter()
         left = self.budget - self.n_calls_
         if n is None and left <= 0:
             raise InvalidParameter("extend() wants n, a number of points: the budget is spent")
@@ -332,7 +332,7 @@ class AdaptiveImportanceSampler(Estimator):
 
     def _finished(self, started: float) -> Self:
         """Note the time, and say aloud what makes the answer doubtful."""
-        self._seconds += thread_time() - started
+        self._seconds += perf_counter() - started
         for text in self.estimate().warnings:
             warnings.warn(text, ReliabilityWarning, stacklevel=3)
         return self

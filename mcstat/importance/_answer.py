@@ -62,7 +62,7 @@ def answer(sampler: AdaptiveImportanceSampler) -> dict[str, Any]:
         "info": {
             "sampled_points": sampler.n_calls_,
             "final_points": len(block.x),
-            "cpu_seconds": sampler._seconds,
+            "seconds": sampler._seconds,
             "entropy": entropy_of(sampler._root),
             "mcstat": __version__,
             "parameters": sampler._settings(),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from time import thread_time
+from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
@@ -209,19 +208,18 @@ class SobolIndices(Estimator):
 
     def _run(self) -> None:
         """Make the randomisations that are planned and not there; after Ctrl-C the finished ones stay."""
-        map_tasks(
-            partial(_timed, self._randomisation),
-            range(len(self._replicates), self._planned),
-            n_jobs=self.n_jobs,
-            label="randomisations",
-            verbose=self.verbose,
-            on_result=self._keep,
-        )
-
-    def _keep(self, timed: tuple[FloatArray, float]) -> None:
-        replicate, seconds = timed
-        self._replicates.append(replicate)
-        self._seconds += seconds
+        started = perf_counter()
+        try:
+            map_tasks(
+                self._randomisation,
+                range(len(self._replicates), self._planned),
+                n_jobs=self.n_jobs,
+                label="randomisations",
+                verbose=self.verbose,
+                on_result=self._replicates.append,
+            )
+        finally:
+            self._seconds += perf_counter() - started
 
     def _make_estimate(self) -> Estimate:
         replicates, d = self.replicates_, len(self._names)
@@ -242,18 +240,12 @@ class SobolIndices(Estimator):
                 "model_calls": self.n_calls_,
                 "base_points": self.n_base_,
                 "randomisations": n,
-                "cpu_seconds": self._seconds,
+                "seconds": self._seconds,
                 "entropy": entropy_of(self._randomisation.root),
                 "mcstat": __version__,
                 "parameters": self._settings(),
             },
         )
-
-
-def _timed(randomisation: Randomisation, r: int) -> tuple[FloatArray, float]:
-    """Indices of scramble ``r``, and the CPU seconds of the thread that made them, whichever that was."""
-    started = thread_time()
-    return randomisation(r), thread_time() - started
 
 
 def _checked_law(law: Any) -> tuple[Any, ...]:
