@@ -51,7 +51,7 @@ def assert_proportion(k: int, n: int, p: float, alpha: float = 1e-6) -> None:
 
 
 def two_stage_coverage(
-    count_covered: Callable[[int, int], int], level: float, stages: Sequence[tuple[int, float]] = STAGES
+    count_covered: Callable[[int, int], int], level: float = 0.95, stages: Sequence[tuple[int, float]] = STAGES
 ) -> None:
     """An interval covers as often as its level says.
 

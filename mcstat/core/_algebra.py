@@ -64,6 +64,11 @@ def _cluster_sums(influence: FloatArray, clusters: NDArray[Any] | None) -> Float
     return np.asarray(sums * np.sqrt(count / (count - 1)))
 
 
+def _changed(est: Estimate, **fields: Any) -> Estimate:
+    """``est`` with other fields; errors that are not given follow from the new ones."""
+    return replace(est, **({"std_error": None, "mcse": None} | fields))
+
+
 def recluster(est: Estimate, clusters: ArrayLike) -> Estimate:
     """See :meth:`Estimate.recluster`."""
     if est.influence is None:
@@ -71,8 +76,8 @@ def recluster(est: Estimate, clusters: ArrayLike) -> Estimate:
     codes = np.asarray(clusters)
     if codes.shape != (len(est.influence),):
         raise InvalidData(f"clusters must have shape ({len(est.influence)},), got {codes.shape}")
-    relabelled = replace(est, clusters=codes, cov=None, std_error=None, law=None)
-    return replace(relabelled, cov=cross_covariance(relabelled, relabelled), std_error=None)
+    relabelled = _changed(est, clusters=codes, cov=None, law=None, mcse=est.mcse)
+    return _changed(relabelled, cov=cross_covariance(relabelled, relabelled), mcse=est.mcse)
 
 
 def select(est: Estimate, key: str | Sequence[str]) -> Estimate:
@@ -144,20 +149,18 @@ def transform(est: Estimate, fn: Callable[[FloatArray], ArrayLike], names: Itera
         draws = np.stack([apply(draw) for draw in est.draws.reshape(-1, q)]).reshape(chains, length, len(value))
         moved = Estimate.from_draws(draws, log_weights=est.log_weights, kind=est.kind)
         point = moved.value if est.kind == "posterior" else value
-        return replace(
-            est, value=point, cov=moved.cov, std_error=None, draws=draws, mcse=moved.mcse, influence=None, **common
-        )
+        return _changed(est, value=point, cov=moved.cov, draws=draws, mcse=moved.mcse, influence=None, **common)
+    if est.law is not None:
+        raise JointLawError("an Estimate with a law is transformed by its draws only, and this one has none")
     slopes = _jacobian(apply, est, len(value))
     cov = slopes @ joint_covariance(est) @ slopes.T
-    return replace(
+    return _changed(
         est,
         value=value,
         cov=(cov + cov.T) / 2,
-        std_error=None,
         draws=None,
         log_weights=None,
         influence=None if est.influence is None else est.influence @ slopes.T,
-        mcse=None,
         **common,
     )
 
@@ -175,7 +178,7 @@ def _jacobian(apply: Callable[[FloatArray], FloatArray], est: Estimate, p: int) 
     return slopes
 
 
-def scale(est: Estimate, factor: Any) -> Estimate:
+def scale(est: Estimate, factor: Any) -> Any:
     """Product with a number or an array (q,); exact."""
     c = _constant(est, factor)
     if c is None:
@@ -193,7 +196,7 @@ def scale(est: Estimate, factor: Any) -> Estimate:
     )
 
 
-def combine(est: Estimate, other: Any, sign: float) -> Estimate:
+def combine(est: Estimate, other: Any, sign: float) -> Any:
     """``est + sign * other`` for a number, an array (q,) or an Estimate on the same sample."""
     if not isinstance(other, Estimate):
         c = _constant(est, other)
@@ -206,14 +209,18 @@ def combine(est: Estimate, other: Any, sign: float) -> Estimate:
     if len(other) != len(est):
         raise InvalidData(f"the Estimates must have as many quantities, got {len(est)} and {len(other)}")
     word = "+" if sign > 0 else "-"
-    names = est.names if est.names == other.names else [f"{a} {word} {b}" for a, b in zip(est.names, other.names, strict=True)]
+    names = (
+        est.names
+        if est.names == other.names
+        else [f"{a} {word} {b}" for a, b in zip(est.names, other.names, strict=True)]
+    )
     across = cross_covariance(est, other)
     cov = joint_covariance(est) + joint_covariance(other) + sign * (across + across.T)
     return Estimate(
         value=est.value + sign * other.value,
         names=tuple(names),
         cov=(cov + cov.T) / 2,
-        influence=est.influence + sign * other.influence,  # type: ignore[operator]
+        influence=est.influence + sign * other.influence,  # type: ignore[operator,arg-type]  # seen above
         sample_id=est.sample_id,
         clusters=est.clusters,
         kind=est.kind,
@@ -249,7 +256,9 @@ def concat(estimates: Sequence[Estimate] | Mapping[str, Estimate], *, independen
     kinds = {part.kind for part in parts}
     if len(kinds) > 1:
         raise InvalidParameter(f"estimates must be of one kind, got {sorted(kinds)}")
-    related = all(a.influence is not None and b.influence is not None and _same_sample(a, b) for a, b in pairwise(parts))
+    related = all(
+        a.influence is not None and b.influence is not None and _same_sample(a, b) for a, b in pairwise(parts)
+    )
     return Estimate(
         value=np.concatenate([part.value for part in parts]),
         names=tuple(names),

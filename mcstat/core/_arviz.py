@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcstat.core.errors import InvalidData
 from mcstat.core.extras import import_extra
@@ -12,6 +13,8 @@ from mcstat.core.rng import Purpose, root_seed, stream
 
 if TYPE_CHECKING:
     from mcstat.core.estimate import Estimate
+
+FloatArray = NDArray[np.float64]
 
 
 def to_arviz(est: Estimate, random_state: int) -> Any:
@@ -21,7 +24,7 @@ def to_arviz(est: Estimate, random_state: int) -> Any:
     draws = est.draws
     attrs: dict[str, Any] = {"method": est.method, "estimand": est.estimand, "kind": est.kind}
     if est.log_weights is not None:
-        draws = _resampled(est, random_state)
+        draws = _resampled(draws, est.log_weights, random_state)
         attrs["resampled_with_random_state"] = random_state
     posterior = {name: draws[:, :, i] for i, name in enumerate(est.names)}
     arviz = import_extra("arviz", "arviz")
@@ -33,13 +36,12 @@ def to_arviz(est: Estimate, random_state: int) -> Any:
     return data
 
 
-def _resampled(est: Estimate, random_state: int) -> np.ndarray[Any, Any]:
+def _resampled(draws: FloatArray, log_weights: FloatArray, random_state: int) -> FloatArray:
     """Equally weighted draws of the same shape, by systematic resampling."""
     from mcstat.core._fields import normalised_weights
 
-    assert est.draws is not None and est.log_weights is not None  # noqa: S101  (the caller saw both; for mypy)
-    weights = normalised_weights(est.log_weights)
+    weights = normalised_weights(log_weights)
     rng = stream(root_seed(random_state), "to_arviz", Purpose.RESAMPLE, 0)
     positions = (rng.random() + np.arange(len(weights))) / len(weights)
     picked = np.searchsorted(np.cumsum(weights), positions).clip(max=len(weights) - 1)
-    return est.draws.reshape(-1, len(est))[picked].reshape(est.draws.shape)
+    return np.asarray(draws.reshape(-1, draws.shape[2])[picked].reshape(draws.shape))

@@ -146,13 +146,15 @@ def _fact(value: Any) -> str:
 def _table(est: Estimate, level: float) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
     """Header, one row of text a quantity, and the words for the interval."""
     band = interval(est, level, how=None, joint=False, sides="two")
-    error = "sd" if est.kind == "posterior" else "std_error"
+    word = "sd" if est.kind == "posterior" else "std_error"
     with_mcse = est.kind != "monte_carlo" and bool(np.any(np.isfinite(est.mcse)))
-    header = ("", "estimate", error, *(["mcse"] if with_mcse else []), f"{100 * level:g} % interval")
+    header = ("", "estimate", word, *(["mcse"] if with_mcse else []), f"{100 * level:g} % interval")
     rows = []
     for i, name in enumerate(est.names):
-        digits = _decimals(float(est.value[i]), float(est.std_error[i]))
-        number = [_format(float(est.value[i]), digits), _format(float(est.std_error[i]), digits)]
+        error = float(est.std_error[i])
+        # Without an error of its own a quarter of the interval tells how many digits mean something.
+        digits = _decimals(float(est.value[i]), error if np.isfinite(error) else (band.upper[i] - band.lower[i]) / 4)
+        number = [_format(float(est.value[i]), digits), _format(error, digits)]
         if with_mcse:
             number.append(f"{est.mcse[i]:.1e}")
         ends = f"[{_format(float(band.lower[i]), digits)}, {_format(float(band.upper[i]), digits)}]"

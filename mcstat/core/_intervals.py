@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import SFC64, Generator
 from numpy.typing import NDArray
 
-from mcstat.core.checks import check_option
+from mcstat.core.checks import check_option, frozen_view
 from mcstat.core.errors import InvalidParameter, JointLawError
 from mcstat.core.laws import tail_probabilities
 
@@ -91,7 +91,6 @@ def _quantiles(est: Estimate, below_lower: float, below_upper: float) -> tuple[F
         ends = np.quantile(flat, [below_lower, below_upper], axis=0)
     else:
         from mcstat.core._fields import normalised_weights
-        from mcstat.kernels.quantiles import weighted_quantiles
 
         weights = normalised_weights(est.log_weights)
         at = np.array([below_lower, below_upper])
@@ -99,6 +98,19 @@ def _quantiles(est: Estimate, below_lower: float, below_upper: float) -> tuple[F
     lower = np.full(len(est), -np.inf) if below_lower == 0.0 else ends[0]
     upper = np.full(len(est), np.inf) if below_upper == 1.0 else ends[1]
     return lower, upper
+
+
+def weighted_quantiles(values: FloatArray, weights: FloatArray, probabilities: FloatArray) -> FloatArray:
+    """Quantiles (m,) of values (n,) with weights (n,), in any order; O(n log n). Weight zero counts for nothing."""
+    from mcstat.kernels.quantiles import quantiles_of_sorted
+
+    used = weights > 0
+    values, weights = values[used], weights[used] / weights.sum()
+    order = np.argsort(values, kind="stable")
+    out = np.empty(len(probabilities))
+    inputs = (values[order], weights[order], np.asarray(probabilities, dtype=np.float64))
+    quantiles_of_sorted(*(frozen_view(array) for array in inputs), out)
+    return out
 
 
 def _joint_ends(est: Estimate, level: float, how: str, sides: str) -> tuple[FloatArray, FloatArray]:

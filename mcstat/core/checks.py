@@ -35,16 +35,16 @@ def check_integer(name: str, value: Any, minimum: int = 0) -> int:
     return int(value)
 
 
-def check_real(
-    name: str, value: Any, low: float = -np.inf, high: float = np.inf, *, closed: str = "both"
-) -> float:
+def check_real(name: str, value: Any, low: float = -np.inf, high: float = np.inf, *, closed: str = "both") -> float:
     """A finite number between ``low`` and ``high``; ``closed`` is "both", "left", "right" or "neither"."""
     left, right = ("[" if closed in ("both", "left") else "("), ("]" if closed in ("both", "right") else ")")
-    good = isinstance(value, Real) and not isinstance(value, (bool, np.bool_)) and bool(np.isfinite(value))
+    good = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
     if good:
         number = float(value)
-        good = (low < number or (left == "[" and number == low)) and (
-            number < high or (right == "]" and number == high)
+        good = (
+            bool(np.isfinite(number))
+            and (low < number or (left == "[" and number == low))
+            and (number < high or (right == "]" and number == high))
         )
     if not good:
         raise InvalidParameter(f"{name} must be a number in {left}{low:g}, {high:g}{right}, got {value!r}")

@@ -234,7 +234,7 @@ class Estimate:
 
         return select(self, key)
 
-    def __add__(self, other: Any) -> Estimate:
+    def __add__(self, other: Any) -> Any:
         """Sum with a number, an array (q,) or an Estimate on the same sample."""
         from mcstat.core._algebra import combine
 
@@ -242,17 +242,17 @@ class Estimate:
 
     __radd__ = __add__
 
-    def __sub__(self, other: Any) -> Estimate:
+    def __sub__(self, other: Any) -> Any:
         """Difference to a number, an array (q,) or an Estimate on the same sample."""
         from mcstat.core._algebra import combine
 
         return combine(self, other, -1.0)
 
-    def __rsub__(self, other: Any) -> Estimate:
+    def __rsub__(self, other: Any) -> Any:
         """A number minus this."""
         return -self + other
 
-    def __mul__(self, other: Any) -> Estimate:
+    def __mul__(self, other: Any) -> Any:
         """Product with a number or an array (q,)."""
         from mcstat.core._algebra import scale
 
@@ -262,7 +262,7 @@ class Estimate:
     # NumPy would otherwise take an Estimate for an object scalar and multiply element by element.
     __array_ufunc__ = None
 
-    def __neg__(self) -> Estimate:
+    def __neg__(self) -> Any:
         """The same with opposite sign."""
         return self * -1.0
 
@@ -304,7 +304,7 @@ class Estimate:
 
     @staticmethod
     def compare(estimates: Mapping[str, Estimate], level: float = 0.95) -> pd.DataFrame:
-        """Several estimates side by side: a row a term, columns (label, estimate | std_error | conf_low | conf_high)."""
+        """Several estimates side by side: a row a term, columns (label, estimate, std_error, conf_low or conf_high)."""
         from mcstat.core._display import compare
 
         return compare(estimates, level)

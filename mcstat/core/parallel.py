@@ -22,8 +22,10 @@ Result = TypeVar("Result")
 
 
 class _Pin:
-    """Counts who asked for one thread: the limit is process-wide, so the first one in sets it, the last one out
-    lifts it. A plain ``threadpool_limits`` in two threads would lift it while the other still works."""
+    """Counts who asked for one thread: the first one in sets the limit, the last one out lifts it.
+
+    The limit is process-wide. A plain ``threadpool_limits`` in two threads would lift it while the other still works.
+    """
 
     def __init__(self) -> None:
         self.lock = Lock()

@@ -68,8 +68,7 @@ def root_seed(random_state: RandomState) -> SeedSequence:
         return SeedSequence(int(random_state))
     hint = "; use np.random.default_rng(seed)" if isinstance(random_state, np.random.RandomState) else ""
     raise InvalidParameter(
-        "random_state must be None, an integer, a SeedSequence or a Generator, "
-        f"got {type(random_state).__name__}{hint}"
+        f"random_state must be None, an integer, a SeedSequence or a Generator, got {type(random_state).__name__}{hint}"
     )
 
 
@@ -102,8 +101,5 @@ def stream(root: SeedSequence, method: str, purpose: Purpose, k: int) -> Generat
 def entropy_of(root: SeedSequence) -> dict[str, object]:
     """The root in JSON types (``SeedSequence(**entropy)`` gives it back); stored in ``Estimate.info["entropy"]``."""
     entropy = root.entropy
-    if isinstance(entropy, Integral):
-        words: int | list[int] | None = int(entropy)
-    else:
-        words = None if entropy is None else [int(word) for word in entropy]
+    words = entropy if entropy is None or isinstance(entropy, int) else [int(word) for word in entropy]
     return {"entropy": words, "spawn_key": [int(word) for word in root.spawn_key]}

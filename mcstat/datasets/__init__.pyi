@@ -1,1 +1,20 @@
-__all__: list[str] = []
+from ._beams import make_perturbed_beams
+from ._logistic import LogisticPosterior, load_logistic_posterior
+from ._sensitivity import (
+    SensitivityProblem,
+    make_cantilever_beam,
+    make_g_function,
+    make_ishigami,
+    make_linear,
+)
+
+__all__ = [
+    "LogisticPosterior",
+    "SensitivityProblem",
+    "load_logistic_posterior",
+    "make_cantilever_beam",
+    "make_g_function",
+    "make_ishigami",
+    "make_linear",
+    "make_perturbed_beams",
+]

@@ -40,7 +40,7 @@ class LogisticPosterior:
         margins = (coefficients @ self.design.T) * self.signs
         # log(1 + exp(-m)) without overflow.
         losses = np.maximum(-margins, 0.0) + np.log1p(np.exp(-np.abs(margins)))
-        return -losses.sum(axis=1) - 0.5 * np.sum(coefficients**2, axis=1)
+        return np.asarray(-losses.sum(axis=1) - 0.5 * np.sum(coefficients**2, axis=1))
 
 
 def load_logistic_posterior() -> LogisticPosterior:
@@ -55,16 +55,23 @@ def load_logistic_posterior() -> LogisticPosterior:
     The data are the Wisconsin diagnostic breast-cancer set as shipped by scikit-learn (CC BY 4.0). The reference
     moments were made by ``validation/importance/reference_logistic.py``.
     """
-    from sklearn.datasets import load_breast_cancer
-
-    data = load_breast_cancer()
-    features = (data.data - data.data.mean(axis=0)) / data.data.std(axis=0)
-    reference = json.loads(files("mcstat.datasets").joinpath("data/logistic_reference.json").read_text())
+    design, signs, names = _design()
+    reference = json.loads(files("mcstat.datasets").joinpath("data/logistic_reference.json").read_text("utf-8"))
     return LogisticPosterior(
-        design=np.column_stack([np.ones(len(features)), features]),
-        signs=2.0 * data.target - 1.0,
-        names=("intercept", *(str(name) for name in data.feature_names)),
+        design=design,
+        signs=signs,
+        names=names,
         reference_mean=np.array(reference["mean"]),
         reference_sd=np.array(reference["sd"]),
         reference_mcse=np.array(reference["mcse"]),
     )
+
+
+def _design() -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+    """Design matrix, signs of the classes and coefficient names; the reference script starts from them too."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    features = (data.data - data.data.mean(axis=0)) / data.data.std(axis=0)
+    design = np.column_stack([np.ones(len(features)), features])
+    return design, 2.0 * data.target - 1.0, ("intercept", *(str(name) for name in data.feature_names))

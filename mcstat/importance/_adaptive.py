@@ -14,27 +14,31 @@ Estimates I_j = E_{f_j}[phi_j(X)] for j = 1..J. One sample X_1..X_N ~ h = sum_k 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from time import thread_time
+from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.base import Estimator
-from mcstat.core.checks import check_array, check_integer, check_names, check_option, check_real
-from mcstat.core.errors import InvalidData, InvalidParameter
+from mcstat.core.checks import check_array, check_integer, check_option, check_real
+from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
+from mcstat.core.jit import Pointwise
 from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
+from mcstat.importance import _views as views
+from mcstat.importance._answer import answer
 from mcstat.importance._components import ComponentFitter
 from mcstat.importance._controls import CONTROLS
-from mcstat.importance._answer import answer
 from mcstat.importance._exploration import Exploration, Integrands, first_integrands
 from mcstat.importance._laplace import laplace_law
 from mcstat.importance._laws import AdaptedLaw, Nominal
-from mcstat.importance._proposal import BLOCK, Block, PointSource, Proposal
+from mcstat.importance._proposal import BLOCK, Block, PointSource, Proposal, coordinates
 
 __all__ = ["AdaptiveImportanceSampler"]
 
@@ -86,13 +90,15 @@ class AdaptiveImportanceSampler(Estimator):
     defensive : float
         Share of the initial law in every proposal. It bounds the weights by 1 / defensive.
     alpha_min : float, optional
-        Least share of each part; default 1e-3 / J.
+        Least share of each part. Default: ten points of a half budget, but at most 0.1 / J and at least 1e-3 / J.
     final : {"best", "last"}
         Proposal of the final sample: the round of least criterion, or the last one.
     reg : float
         Ridge on covariances, in units of the initial law's variances.
     nan : {"raise", "drop"}
         Points at which func is not finite: refuse, or leave out (biased, and said so).
+    vectorized : bool
+        False: func takes one point (d,) and gives a number; it is compiled where Numba can.
     chunk_size : int, optional
         Most points handed to func at once. It does not change the numbers.
     n_jobs : int, optional
@@ -139,6 +145,9 @@ class AdaptiveImportanceSampler(Estimator):
     True
     """
 
+    # The Estimate and the number of blocks it was made from.
+    _answer: tuple[int, Estimate] | None
+
     def __init__(
         self,
         law: Any = None,
@@ -162,6 +171,7 @@ class AdaptiveImportanceSampler(Estimator):
         final: str = "best",
         reg: float = 1e-6,
         nan: str = "raise",
+        vectorized: bool = True,
         chunk_size: int | None = None,
         n_jobs: int | None = None,
         random_state: RandomState = None,
@@ -187,6 +197,7 @@ class AdaptiveImportanceSampler(Estimator):
         self.final = final
         self.reg = reg
         self.nan = nan
+        self.vectorized = vectorized
         self.chunk_size = chunk_size
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -213,14 +224,15 @@ class AdaptiveImportanceSampler(Estimator):
         InvalidParameter, InvalidData
             Naming the argument, what it wants and what it got.
         """
-        started = thread_time()
+        started = perf_counter()
         self._forget()
         self._check_parameters()
         with single_threaded():
             self._root, self._names = root_seed(self.random_state), names
             nominal = self._nominal()
             check_integer("budget", self.budget, 10 * (nominal.dim + 2))
-            self._source = PointSource(nominal, func or _coordinates, self._root, self.chunk_size, self.nan)
+            func = coordinates if func is None else func if self.vectorized else Pointwise(func)
+            self._source = PointSource(nominal, func, self._root, self.chunk_size, self.nan, self._lower_bounds())
             exploration = self._first_round(nominal)
             while self._may_explore(exploration):
                 self._explore(exploration, exploration.next_proposal())
@@ -229,8 +241,7 @@ class AdaptiveImportanceSampler(Estimator):
                     break
             self._choose_final(exploration)
             self._draw_final(self.budget - exploration.n_points)
-        self._seconds += thread_time() - started
-        return self
+        return self._finished(started)
 
     def extend(self, n: int | None = None) -> Self:
         """Draw more final points and pool them with those that are there.
@@ -241,7 +252,7 @@ class AdaptiveImportanceSampler(Estimator):
             How many; default what an interrupted fit left of its budget.
         """
         self._check_fitted()
-        started = thread_time()
+        started = perf_counter()
         left = self.budget - self.n_calls_
         if n is None and left <= 0:
             raise InvalidParameter("extend() wants n, a number of points: the budget is spent")
@@ -250,8 +261,7 @@ class AdaptiveImportanceSampler(Estimator):
             if not self._blocks:
                 self._choose_final(self._exploration)
             self._draw_final(n)
-        self._seconds += thread_time() - started
-        return self
+        return self._finished(started)
 
     def _first_round(self, nominal: Nominal) -> Exploration:
         """Step 1: a batch from the laws themselves, which also sets the units of coordinates and columns."""
@@ -260,12 +270,12 @@ class AdaptiveImportanceSampler(Estimator):
         block = Block.joined(self._draw(plain, Purpose.EXPLORE, 0, n))
         if len(block.x) < 2:
             raise InvalidData(f"func must be finite at most points, it was at {len(block.x)} of the first {n}")
-        lower = None if self.lower is None else np.atleast_1d(check_array("lower", self.lower, (0, 1)))
-        integrands = first_integrands(block, lower, self.signed)
+        self._source = replace(self._source, n_columns=block.values.shape[1])
+        integrands = first_integrands(block, self._source.least, self.signed)
         self._check_columns(integrands)
         spread = block.x.std(axis=0)
         plain = Proposal(nominal, np.ones(1), (), block.x.mean(axis=0), np.where(spread > 0, spread, 1.0))
-        least_share = 1e-3 / len(integrands.centre) if self.alpha_min is None else self.alpha_min
+        least_share = self._default_share(len(integrands.centre)) if self.alpha_min is None else self.alpha_min
         exploration = Exploration(
             integrands,
             ComponentFitter(self.n_components if self.family == "gmm" else 1, self.covariance == "diag", self.reg),
@@ -310,9 +320,7 @@ class AdaptiveImportanceSampler(Estimator):
         on_result: Callable[[Block], None] | None = None,
     ) -> list[Block]:
         """``n`` points of a batch, from its block number ``first`` on, one stream a block."""
-        tasks = [
-            (batch * _MOST_BLOCKS + first + k, min(BLOCK, n - at)) for k, at in enumerate(range(0, n, BLOCK))
-        ]
+        tasks = [(batch * _MOST_BLOCKS + first + k, min(BLOCK, n - at)) for k, at in enumerate(range(0, n, BLOCK))]
         return map_tasks(
             partial(self._source.draw, proposal, purpose),
             tasks,
@@ -322,10 +330,20 @@ class AdaptiveImportanceSampler(Estimator):
             on_result=on_result,
         )
 
+    def _finished(self, started: float) -> Self:
+        """Note the time, and say aloud what makes the answer doubtful."""
+        self._seconds += perf_counter() - started
+        for text in self.estimate().warnings:
+            warnings.warn(text, ReliabilityWarning, stacklevel=3)
+        return self
+
     # The answer ------------------------------------------------------------------------------------------------
 
     def _make_estimate(self) -> Estimate:
-        return Estimate(**answer(self))
+        # The same until more points are drawn.
+        if self._answer is None or self._answer[0] != len(self._blocks):
+            self._answer = (len(self._blocks), Estimate(**answer(self)))
+        return self._answer[1]
 
     def __sklearn_is_fitted__(self) -> bool:
         """There is something to answer from: a final sample, or (after Ctrl-C) a finished round of exploration."""
@@ -371,6 +389,17 @@ class AdaptiveImportanceSampler(Estimator):
             raise InvalidData("the fit was interrupted before its final sample; extend() draws it")
         return Block.joined(self._blocks)
 
+    def plot(self, axes: Any = None) -> Any:
+        """Criterion by round, shares of the mixture, tail of the weights, on three matplotlib Axes (extra ``plot``)."""
+        return views.plot(self, axes)
+
+    def to_arviz(self, random_state: int = 0) -> Any:
+        """The final sample, resampled by its weights, as ArviZ data (extra ``arviz``); for one law or target.
+
+        With the default function the variables carry the names given to ``fit``.
+        """
+        return views.to_arviz(self, random_state)
+
     # Settings --------------------------------------------------------------------------------------------------
 
     def _forget(self) -> None:
@@ -380,9 +409,20 @@ class AdaptiveImportanceSampler(Estimator):
         self._blocks: list[Block] = []
         self._seconds = 0.0
         self._laplace_calls = 0
+        self._answer = None
 
     def _batch_size(self) -> int:
         return int(self.batch * self.budget)
+
+    def _default_share(self, n_columns: int) -> float:
+        """Share below which a part's own region holds too few points for its ratio's variance to show."""
+        return max(1e-3, min(0.1, 20.0 * n_columns / self.budget)) / n_columns
+
+    def _lower_bounds(self) -> FloatArray | None:
+        """Bounds that the user vouched for, (1,) or (J,)."""
+        if self.signed == "nonneg":
+            return np.zeros(1)
+        return None if self.lower is None else np.atleast_1d(check_array("lower", self.lower, (0, 1)))
 
     def _nominal(self) -> Nominal:
         given = [name for name in ("law", "laws", "target") if getattr(self, name) is not None]
@@ -436,10 +476,9 @@ class AdaptiveImportanceSampler(Estimator):
     def _check_columns(self, integrands: Integrands) -> None:
         """What can be checked once the number of columns is known."""
         n_expectations = len(integrands.shift)
-        if not isinstance(self.weights, str) and len(np.atleast_1d(self.weights)) != n_expectations:
-            raise InvalidParameter(
-                f"weights must hold {n_expectations} number(s), one an expectation, got {len(np.atleast_1d(self.weights))}"
-            )
+        n_weights = n_expectations if isinstance(self.weights, str) else np.size(self.weights)
+        if n_weights != n_expectations:
+            raise InvalidParameter(f"weights must hold {n_expectations} number(s), one an expectation, got {n_weights}")
         if self.alpha_min is not None:
             most = (1 - self.defensive) / len(integrands.centre)
             check_real("alpha_min", self.alpha_min, 0, most, closed="left")
@@ -447,7 +486,3 @@ class AdaptiveImportanceSampler(Estimator):
 
 # Rounds are numbered far enough apart for any budget.
 _MOST_BLOCKS = 1_000_000
-
-
-def _coordinates(x: FloatArray) -> FloatArray:
-    return x

@@ -7,7 +7,7 @@ from mcstat.kernels._jit import kernel
 
 @kernel
 def log_mixture(log_parts, log_shares, out):
-    """log sum_k share_k part_k, a row at a time: log_parts (n, K), log_shares (K,), out (n,)."""
+    """Log sum_k share_k part_k, a row at a time: log_parts (n, K), log_shares (K,), out (n,)."""
     n, n_parts = log_parts.shape
     for i in range(n):
         top = -np.inf

@@ -23,3 +23,16 @@ def adaptive_importance_sampler() -> Case:
 def even_moments(x: np.ndarray) -> np.ndarray:
     """(n, 1) to (n, 3)."""
     return np.asarray(x ** np.array([2, 4, 6]))
+
+
+def sobol_indices() -> Case:
+    """Ishigami's function: three inputs, two of them in an interaction."""
+    from mcstat.datasets import make_ishigami
+    from mcstat.importance import SobolIndices
+
+    problem = make_ishigami()
+    return Case(
+        estimator=SobolIndices(problem.law, names=problem.names, budget=10_240, random_state=0),
+        fit={"model": problem.model},
+        truth=problem.truth(),
+    )

@@ -44,9 +44,9 @@ class Component:
         """(n, d) draws."""
         normals = rng.standard_normal((n, self.means.shape[1]))
         if len(self.weights) == 1:
-            return self.means[0] + normals @ self.factors[0].T
+            return np.asarray(self.means[0] + normals @ self.factors[0].T)
         labels = rng.choice(len(self.weights), size=n, p=self.weights)
-        return self.means[labels] + np.einsum("nij,nj->ni", self.factors[labels], normals)
+        return np.asarray(self.means[labels] + np.einsum("nij,nj->ni", self.factors[labels], normals))
 
     def covariance(self) -> FloatArray:
         """(d, d) of the whole mixture."""

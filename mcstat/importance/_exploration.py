@@ -250,9 +250,7 @@ class Exploration:
 def first_integrands(block: Block, shift: FloatArray | None, signed: str) -> Integrands:
     """Columns of order one from the first batch; a power of two as scale changes no digit."""
     n_functions = block.values.shape[1]
-    shift = np.zeros(n_functions) if shift is None else shift
-    if len(shift) != n_functions:
-        raise InvalidData(f"lower must hold {n_functions} number(s), one a function, got {len(shift)}")
+    shift = np.zeros(n_functions) if shift is None else np.broadcast_to(shift, n_functions)
     largest = np.abs(block.values - shift).max(axis=0)
     scale = np.where(largest > 0, np.exp2(np.round(np.log2(np.where(largest > 0, largest, 1.0)))), 1.0)
     split = signed == "split"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
+from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
 
 from mcstat.core.checks import frozen_view
 from mcstat.core.errors import InvalidData
-from mcstat.core.rng import Purpose, SeedSequence, stream
+from mcstat.core.rng import Purpose, stream
 from mcstat.importance._adaptive_kernels import log_mixture
 from mcstat.importance._components import Component
 from mcstat.importance._laws import Nominal
@@ -65,8 +65,10 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Block:
-    """Points with all that was paid for: x (n, d), values (n, J), log densities of the initial law (n,) and of the
-    laws or the target (n, L). ``drawn`` counts also the points that ``nan="drop"`` left out."""
+    """Points x (n, d) with what was paid for: values (n, J), log densities of the initial law (n,), of the laws (n, L).
+
+    ``drawn`` counts also the points that ``nan="drop"`` left out.
+    """
 
     x: FloatArray
     values: FloatArray
@@ -78,19 +80,29 @@ class Block:
     def joined(blocks: list[Block]) -> Block:
         """One block of the rows of several."""
         fields = ("x", "values", "log_base", "log_laws")
-        joined = (np.concatenate([getattr(block, name) for block in blocks]) for name in fields)
-        return Block(*joined, drawn=sum(block.drawn for block in blocks))
+        joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in fields}
+        return Block(**joined, drawn=sum(block.drawn for block in blocks))
+
+
+def coordinates(x: FloatArray) -> FloatArray:
+    """The function whose expectations are the means of the points themselves."""
+    return x
 
 
 @dataclass(frozen=True)
 class PointSource:
-    """Draws points from a proposal and calls the user's function on them."""
+    """Draws points from a proposal and calls the user's function on them.
+
+    ``least`` are lower bounds that the user vouched for, ``n_columns`` what the first call gave.
+    """
 
     nominal: Nominal
     func: Callable[[FloatArray], Any]
     root: SeedSequence
     chunk_size: int | None
     nan: str
+    least: FloatArray | None
+    n_columns: int | None = None
 
     def draw(self, proposal: Proposal, purpose: Purpose, block: tuple[int, int]) -> Block:
         """Block (k, n): ``n`` points of stream ``k``, always the same for the same root seed and proposal."""
@@ -124,6 +136,11 @@ class PointSource:
             values = values[:, None]
         if values.ndim != 2 or len(values) != len(x) or values.shape[1] == 0:
             raise InvalidData(f"func must give shape ({len(x)}, J) for points of shape {x.shape}, got {raw.shape}")
+        if self.n_columns is not None and values.shape[1] != self.n_columns:
+            raise InvalidData(
+                f"func must give the same number of columns at every call, got {self.n_columns} and {values.shape[1]}"
+            )
+        self._check_bounds(x, values)
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any() and self.nan == "raise":
             first = int(np.argmax(bad))
@@ -133,3 +150,16 @@ class PointSource:
             )
         values[bad] = np.nan
         return values
+
+    def _check_bounds(self, x: FloatArray, values: FloatArray) -> None:
+        if self.least is None:
+            return
+        if self.least.size not in (1, values.shape[1]):
+            raise InvalidData(f"lower must hold {values.shape[1]} number(s), one a function, got {self.least.size}")
+        below = np.any(values < self.least, axis=1)
+        if below.any():
+            first = int(np.argmax(below))
+            raise InvalidData(
+                "func must not be negative with signed='nonneg', nor below lower with signed='shift', "
+                f"got {values[first].tolist()} at the point {x[first].tolist()}"
+            )

@@ -47,4 +47,4 @@ def optimal_shares(ratios: FloatArray, numerators: FloatArray, floors: FloatArra
                 break
             shares = shares * np.sqrt(slopes)
             shares /= shares.sum()
-    return floors + (1 - floors.sum()) * shares
+    return np.asarray(floors + (1 - floors.sum()) * shares)

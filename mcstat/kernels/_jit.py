@@ -49,16 +49,19 @@ def cache_folder() -> str:
 _CACHE_FOLDER = cache_folder()
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Function, signature: Any = None) -> Function:
     """Compile a module-level function on its first call: cached, free of the GIL, NumPy's rules for division.
 
-    No ``fastmath`` (it counts no NaN), no ``parallel`` (a sum differs between 1 and 2 threads), no signature (it
-    would compile at import).
+    No ``fastmath`` (it counts no NaN), no ``parallel`` (a sum differs between 1 and 2 threads). A signature compiles
+    at once, so it is given only to drivers of users' functions, which are made inside the first ``fit``.
     """
     before = numba.config.CACHE_DIR
     # Numba reads the folder when it decorates; restored at once, so that other people's caches stay where they are.
     numba.config.CACHE_DIR = _CACHE_FOLDER
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+        compile_ = numba.njit(  # noqa: TID251  (the one place)
+            signature, cache=True, nogil=True, error_model="numpy"
+        )
+        return compile_(function)  # type: ignore[no-any-return]
     finally:
         numba.config.CACHE_DIR = before

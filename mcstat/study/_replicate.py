@@ -77,7 +77,7 @@ class Replication:
         return record
 
     def _draw(self, k: int) -> tuple[dict[str, Any], Truth]:
-        drawn = self.dgm(stream(self.root, "SimulationStudy", Purpose.DATA, k))
+        drawn = self.dgm(stream(self.root, "SimulationStudy", Purpose.REPLICATES, k))
         if not isinstance(drawn, Mapping):
             raise InvalidData(f"dgm must return a mapping of arguments, got {type(drawn).__name__}")
         data = dict(drawn)
@@ -92,7 +92,9 @@ class Replication:
         if hasattr(method, "fit"):
             estimator = self._seeded_clone(name, method, k)
             start = thread_time()
-            est = estimator.fit(**data).estimate()
+            # Not chained: only scikit-learn's convention makes fit return self.
+            estimator.fit(**data)
+            est = estimator.estimate()
         else:
             start = thread_time()
             est = method(**data)
@@ -109,10 +111,13 @@ class Replication:
         """
         from sklearn.base import clone
 
-        estimator = clone(method)
+        # safe=False deep-copies an object that is no scikit-learn estimator: fit and estimate are all it must have.
+        estimator = clone(method, safe=False)
+        if not hasattr(estimator, "get_params"):
+            return estimator
         states = sorted(key for key in estimator.get_params() if key.split("__")[-1] == "random_state")
         if states:
-            seed = child_seed(self.root, f"SimulationStudy {name}", Purpose.METHODS, k)
+            seed = child_seed(self.root, f"SimulationStudy:{name}", Purpose.METHODS, k)
             words = seed.generate_state(len(states))
             estimator.set_params(**{key: int(word) for key, word in zip(states, words, strict=True)})
         return estimator

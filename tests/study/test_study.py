@@ -107,6 +107,26 @@ def test_the_users_estimator_is_not_touched_and_nested_seeds_are_set():
     assert len(np.unique((wide["wrapped"] - wide["mean"]).round(9))) == 20
 
 
+class Plain:
+    """No scikit-learn estimator: its ``fit`` returns nothing, and a second ``fit`` adds to the first."""
+
+    def __init__(self):
+        self.seen = []
+
+    def fit(self, x):
+        self.seen.append(x)
+
+    def estimate(self):
+        return t_interval(np.concatenate(self.seen))
+
+
+def test_fit_and_estimate_are_all_an_object_needs_and_each_replicate_has_a_fresh_copy():
+    plain = Plain()
+    estimates = [numbers(run({"m": method})) for method in (plain, t_interval)]
+    same(*estimates)
+    assert plain.seen == []
+
+
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_every_backend_gives_the_same_bits(backend):
     methods = {"noisy": NoisyMean(), "t": t_interval}
@@ -357,8 +377,8 @@ def test_bad_number_of_replicates(n):
         ({"methods": [t_interval]}, "methods must be a mapping"),
         ({"methods": {1: t_interval}}, "names of methods must be non-empty strings, got 1"),
         ({"methods": {"": t_interval}}, "names of methods must be non-empty strings, got ''"),
-        ({"methods": {"t": 3.0}}, r"methods\['t'\] must be an estimator"),
-        ({"methods": {"t": NoisyMean}}, r"methods\['t'\] must be an estimator"),
+        ({"methods": {"t": 3.0}}, r"methods\['t'\] must be an object with fit and estimate"),
+        ({"methods": {"t": NoisyMean}}, r"methods\['t'\] must be an object with fit and estimate"),
         ({"level": 1.0}, "level must be a number in"),
         ({"null": np.nan}, "null must be a number in"),
         ({"truth": np.nan}, "truth must be a number in"),

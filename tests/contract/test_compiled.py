@@ -1,0 +1,72 @@
+"""Compiled code: one signature a kernel whatever comes in, and the start-up budgets."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.contract.cases import every_method
+
+SIGNATURES = """
+import warnings
+import numpy as np, pandas as pd
+from importlib import import_module
+from pathlib import Path
+import mcstat
+from mcstat.core.registry import methods
+from tests.contract.test_inputs import EXACT, _changed
+warnings.simplefilter("ignore")
+for card in methods():
+    for change in EXACT.values():
+        case = card.load_case()
+        case.estimator.fit(**_changed(case, change)).estimate()
+root = Path(mcstat.__file__).parent
+for path in [*root.glob("kernels/*.py"), *root.rglob("*_kernels.py")]:
+    module = import_module(".".join(("mcstat", *path.relative_to(root).with_suffix("").parts)))
+    for name, value in vars(module).items():
+        if len(getattr(value, "signatures", ())) > 1:
+            print(module.__name__, name, value.signatures)
+"""
+
+
+def test_one_signature_a_kernel():
+    done = subprocess.run([sys.executable, "-c", SIGNATURES], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_import_is_light():
+    script = "import sys, numpy, time; t = time.process_time(); import mcstat; print(time.process_time() - t); "
+    script += "print([m for m in ('numba', 'scipy', 'sklearn', 'pandas', 'matplotlib', 'torch') if m in sys.modules])"
+    runs = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in range(3)
+    ]
+    seconds = [float(run.stdout.split()[0]) for run in runs]
+    assert min(seconds) < 0.1
+    assert all(run.stdout.split("\n")[1] == "[]" for run in runs)
+
+
+FIRST_FIT = """
+import time, warnings
+warnings.simplefilter("ignore")
+from mcstat.core.registry import methods
+import sys
+card = next(card for card in methods() if card.name == sys.argv[1])
+case = card.load_case()
+case.estimator.fit(**case.fit).estimate()
+print(time.process_time())
+"""
+
+
+@pytest.mark.slow
+@every_method
+def test_first_fit_in_a_fresh_process(card, tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    seconds = []
+    for _ in range(2):
+        command = [sys.executable, "-c", FIRST_FIT, card.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        seconds.append(float(done.stdout))
+    cold, warm = seconds
+    assert cold < 8.0
+    assert warm < 4.5

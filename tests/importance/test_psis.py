@@ -1,0 +1,96 @@
+"""Pareto-smoothed importance sampling: equal to ArviZ, right on known tails, clear on bad input."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from mcstat.core.errors import DegenerateWeightsError, InvalidData, InvalidParameter
+from mcstat.importance import ess, psis
+
+
+def arviz_psis(log_weights):
+    with warnings.catch_warnings():
+        # ArviZ announces its own next version when it is imported.
+        warnings.simplefilter("ignore")
+        import arviz
+
+        smoothed, khat = arviz.psislw(log_weights.copy())
+    return np.asarray(smoothed), float(khat)
+
+
+@pytest.mark.parametrize("n", [26, 100, 1000, 5000])
+@pytest.mark.parametrize("df", [2, 5, 30])
+def test_equal_to_arviz(n, df):
+    log_weights = np.random.default_rng(n + df).standard_t(df, size=n)
+    smoothed, khat = arviz_psis(log_weights)
+    result = psis(log_weights)
+    assert abs(result.khat - khat) < 1e-10
+    np.testing.assert_allclose(result.log_weights, smoothed, atol=1e-10)
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
+def test_khat_of_pareto_weights(k):
+    # Card, exact check 9: +-0.05 at 1e5 weights. The tail holds 949 weights, so khat has sd (1 + k) / sqrt(949) and
+    # its mean over 60 samples misses by 6 of its own sd with probability 2e-9; 0.02 allows for the prior's pull.
+    khats = [psis(np.log1p(np.random.default_rng(s).pareto(1 / k, size=100_000))).khat for s in range(60)]
+    assert abs(np.mean(khats) - k) < 6 * (1 + k) / np.sqrt(949 * 60) + 0.02
+
+
+def test_constant_weights():
+    result = psis(np.full(500, -3.0))
+    assert result.khat < 0
+    assert result.reliable
+    assert result.ess == pytest.approx(500)
+    assert ess(np.zeros(50)) == 50.0
+
+
+def test_heavy_tail_is_not_reliable():
+    result = psis(np.log(np.random.default_rng(0).pareto(0.8, size=10_000)))
+    assert result.khat > 0.7
+    assert not result.reliable
+    assert result.log_weights.max() < 0
+
+
+@pytest.mark.parametrize("shift", [-1e5, 1e5])
+def test_a_common_factor_does_not_matter(shift):
+    log_weights = np.random.default_rng(0).normal(size=1000)
+    np.testing.assert_allclose(psis(log_weights + shift).log_weights, psis(log_weights).log_weights, atol=1e-9)
+
+
+def test_weights_stay_normalised_and_ordered():
+    log_weights = np.random.default_rng(0).standard_t(3, size=1000)
+    result = psis(log_weights)
+    assert np.exp(result.log_weights).sum() == pytest.approx(1.0)
+    order = np.argsort(log_weights)
+    assert np.all(np.diff(result.log_weights[order]) >= -1e-12)
+
+
+def test_dependent_draws_take_a_longer_tail():
+    log_weights = np.random.default_rng(0).standard_t(3, size=10_000)
+    assert psis(log_weights, relative_efficiency=0.1).khat != psis(log_weights).khat
+
+
+@pytest.mark.parametrize(
+    ("log_weights", "error", "words"),
+    [
+        ([0.0, np.nan], InvalidData, r"log_weights must be finite or -inf, got nan at \[1\]"),
+        ([np.inf, 0.0], InvalidData, r"got inf at \[0\]"),
+        ([-np.inf, -np.inf], DegenerateWeightsError, "every weight is zero"),
+        ([], InvalidData, "at least one weight"),
+        ([[0.0, 1.0]], InvalidData, "1 dimension"),
+    ],
+)
+def test_bad_input(log_weights, error, words):
+    for function in (psis, ess):
+        with pytest.raises(error, match=words):
+            function(log_weights)
+
+
+def test_bad_efficiency():
+    with pytest.raises(InvalidParameter, match="relative_efficiency"):
+        psis(np.zeros(10), relative_efficiency=0.0)
+
+
+def test_too_few_weights_to_tell():
+    assert psis(np.array([0.0, 1.0, 2.0])).khat == np.inf
