@@ -37,6 +37,7 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = "mcstat"
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("index", "choose", "guide/*", "developing")}
 html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
 
 

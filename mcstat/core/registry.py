@@ -47,7 +47,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """Where a method was published. At least one of ``arxiv`` and ``doi`` is given."""
+    """Where a method was published: authors as "Surname, Given name", and at least one of ``arxiv`` and ``doi``."""
 
     authors: tuple[str, ...]
     title: str
@@ -64,7 +64,7 @@ class Paper:
     def text(self) -> str:
         """One line for reading."""
         where = [self.venue, f"arXiv:{self.arxiv}" if self.arxiv else "", f"doi:{self.doi}" if self.doi else ""]
-        return f"{', '.join(self.authors)} ({self.year}). {self.title}. {', '.join(filter(None, where))}."
+        return f"{'; '.join(self.authors)} ({self.year}). {self.title}. {', '.join(filter(None, where))}."
 
     def bibtex(self, key: str) -> str:
         """One BibTeX entry."""
@@ -144,14 +144,20 @@ class MethodTable(tuple[Card, ...]):
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{title}</th>" for title in ("class", "what it is", "estimates", "from", "paper"))
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_html_row, self))}</tbody></table>"
+        head = "".join(f"<th>{title}</th>" for title in ("class", "room", "what it is", "estimates", "from", "paper"))
+        return (
+            f"<table class='table'><thead><tr>{head}</tr></thead><tbody>{''.join(map(_html_row, self))}</tbody></table>"
+        )
 
 
 def _html_row(card: Card) -> str:
-    paper = f'<a href="{html.escape(card.paper.link)}">{html.escape(card.paper.authors[0])} {card.paper.year}</a>'
-    name = f"<code>mcstat.{card.room}.{card.class_}</code>"
-    cells = [name, *map(html.escape, (card.title, card.estimand, card.input)), paper]
+    first = card.paper.authors[0].partition(",")[0]
+    paper = f'<a href="{html.escape(card.paper.link)}">{html.escape(first)} {card.paper.year}</a>'
+    cells = [
+        f"<code>{card.class_}</code>",
+        *map(html.escape, (card.room, card.title, card.estimand, card.input)),
+        paper,
+    ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 

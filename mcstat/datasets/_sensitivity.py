@@ -101,7 +101,7 @@ def make_ishigami(a: float = 7.0, b: float = 0.1) -> SensitivityProblem:
 
 
 def make_g_function(a: ArrayLike = (0.0, 1.0, 4.5, 9.0, 99.0, 99.0, 99.0, 99.0)) -> SensitivityProblem:
-    """Sobol's g-function, prod_i (|4 x_i - 2| + a_i) / (1 + a_i), uniform inputs; indices in closed form.
+    """Sobol's g-function, prod_i (abs(4 x_i - 2) + a_i) / (1 + a_i), uniform inputs; indices in closed form.
 
     Parameters
     ----------

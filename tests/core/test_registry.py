@@ -20,7 +20,7 @@ tags = ["rare event", "hypergeometric"]
 case = "mcstat.urns._cases:urn_sampler"
 
 [paper]
-authors = ["Jakob Bernoulli", "Nikolaus Bernoulli"]
+authors = ["Bernoulli, Jakob", "Bernoulli, Nikolaus"]
 title = "Ars & conjectandi"
 year = 1713
 arxiv = "1713.00001"
@@ -52,7 +52,7 @@ def test_a_card_is_read_whole(package):
     assert (card.name, card.class_, card.room) == ("urn_sampler", "UrnSampler", "torch.urns")
     assert card.tags == ("rare event", "hypergeometric")
     assert card.expected_failures == {"check_urn": "an urn has no sign"}
-    assert card.paper.authors == ("Jakob Bernoulli", "Nikolaus Bernoulli")
+    assert card.paper.authors == ("Bernoulli, Jakob", "Bernoulli, Nikolaus")
     assert card.paper.link == "https://arxiv.org/abs/1713.00001"
 
 
@@ -100,9 +100,9 @@ def test_the_table_prints_one_line_a_method(urns):
 @pytest.mark.parametrize("name", ["urn_sampler", "UrnSampler"])
 def test_cite_gives_text_and_bibtex(urns, name):
     assert cite(name) == (
-        "Jakob Bernoulli, Nikolaus Bernoulli (1713). Ars & conjectandi. arXiv:1713.00001.\n\n"
+        "Bernoulli, Jakob; Bernoulli, Nikolaus (1713). Ars & conjectandi. arXiv:1713.00001.\n\n"
         "@misc{urn_sampler,\n"
-        "  author        = {Jakob Bernoulli and Nikolaus Bernoulli},\n"
+        "  author        = {Bernoulli, Jakob and Bernoulli, Nikolaus},\n"
         "  title         = {{Ars \\& conjectandi}},\n"
         "  year          = {1713},\n"
         "  eprint        = {1713.00001},\n"
