@@ -31,7 +31,8 @@ class SimulationStudy:
     methods : mapping of str to estimator or callable
         Any object with ``fit(**data)`` and ``estimate()``, copied in each replicate. Where it has ``get_params`` and
         ``set_params``, every ``random_state`` among the parameters, nested ones too, is set from the replicate's
-        stream. Callables are called as ``f(**data)`` and return an :class:`~mcstat.Estimate`.
+        stream. An object without them cannot be seeded: a generator that it holds repeats its draws in every
+        replicate. Callables are called as ``f(**data)`` and return an :class:`~mcstat.Estimate`.
     truth : mapping of str to float, float, or array_like of shape (q,), optional
         The truth by name of the Estimate's quantities, or in their order, where it is the same in all replicates.
         Measures that need it are NaN for quantities without one.
