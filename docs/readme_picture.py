@@ -9,11 +9,16 @@ from mcstat.datasets import load_logistic_posterior, make_cantilever_beam
 from mcstat.importance import AdaptiveImportanceSampler, SobolIndices
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
+import matplotlib.pyplot as plt
 
 posterior = load_logistic_posterior()
 sampler = AdaptiveImportanceSampler(
-    target=posterior.log_density, initial="laplace", start=np.zeros(31), weights="uniform", budget=40_000, random_state=0
+    target=posterior.log_density,
+    initial="laplace",
+    start=np.zeros(31),
+    weights="uniform",
+    budget=40_000,
+    random_state=0,
 )
 means = sampler.fit(names=posterior.names).estimate()
 beam = make_cantilever_beam()
@@ -21,7 +26,9 @@ shares = SobolIndices(beam.law, names=beam.names, random_state=0).fit(beam.model
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 5.6), layout="constrained", width_ratios=(3, 2))
 means.plot(ax=left)
-left.plot(posterior.reference_mean, np.arange(31), "D", color="C1", markersize=5, fillstyle="none", label="long MCMC run")
+left.plot(
+    posterior.reference_mean, np.arange(31), "D", color="C1", markersize=5, fillstyle="none", label="long MCMC run"
+)
 left.set_title("31 posterior means from one sample")
 left.tick_params(axis="y", labelsize=8)
 left.legend()

@@ -18,6 +18,9 @@ from mcstat.importance._shares import optimal_shares
 
 FloatArray = NDArray[np.float64]
 
+# The wide part has 1 + this / sqrt(d) times the variance: about the same number of sd of the squared radius in any d.
+_WIDER = 3.0
+
 
 @dataclass(frozen=True)
 class Integrands:
@@ -181,14 +184,12 @@ class Exploration:
         first, last = self.rounds[0].proposal, self.rounds[-1].proposal
         z = (pool.x - first.centre) / first.scale
         T = self.integrands(pool, log_h)
-        importance = np.abs(T)
-        if self.unnormalised:
-            importance = np.hstack([importance, self.integrands.weights(pool, log_h)])
         nominal = np.exp(pool.log_base - log_h)
-        components = tuple(
-            self._component(z, importance[:, j], last.components[j] if last.components else None, nominal)
-            for j in range(importance.shape[1])
-        )
+        own = [
+            self._component(z, np.abs(T[:, j]), last.components[j] if last.components else None, nominal)
+            for j in range(T.shape[1])
+        ]
+        components = (*own, self._wide_component(z, np.sqrt(T**2 @ self.weights)))
         proposal = replace(first, components=components, shares=np.zeros(len(components) + 1))
         ratios = np.exp(proposal.log_parts(pool.x, pool.log_base) - log_h[:, None])
         return replace(proposal, shares=self._shares(T, ratios))
@@ -202,11 +203,21 @@ class Exploration:
         shrink_to = np.eye(z.shape[1]) if previous is None else previous.covariance()
         return self.fitter.fit(z, importance, shrink_to)
 
+    def _wide_component(self, z: FloatArray, importance: FloatArray) -> Component:
+        """A Gaussian around all that matters, wider than it: the parts' tails are lighter than those of phi f.
+
+        Without it the far points come from the initial law alone, with weights of 1 / defensive: seldom and enormous,
+        so that most samples miss them and report too small an error.
+        """
+        d = z.shape[1]
+        common = replace(self.fitter, n_gaussians=1).fit(z, importance, np.eye(d))
+        return replace(common, factors=common.factors * np.sqrt(1 + _WIDER / np.sqrt(d)))
+
     def _shares(self, T: FloatArray, ratios: FloatArray) -> FloatArray:
         n_columns, n_parts = T.shape[1], ratios.shape[1]
         base, part = self.floors
         floors = np.full(n_parts, part)
-        floors[0] = base
+        floors[[0, -1]] = base
         if self.control == "none":
             residual = T
         else:

@@ -148,6 +148,7 @@ class TestAgainstTheory:
         est = est.fit(lambda x: np.hstack([x, x**3])).estimate()
         assert np.all(np.abs(est.value - [1.0, 4.0]) < 6 * est.std_error)
 
+    @quiet
     def test_splitting_removes_variance_of_signed_functions(self):
         errors = {}
         for signed in ("abs", "split"):
