@@ -244,7 +244,9 @@ class Exploration:
             ratios = np.exp(one.proposal.log_parts(pool.x, pool.log_base) - log_h[:, None])
             own = one.coefficients.ndim == 1
             rows = T - (one.coefficients * own_ratios(ratios, T.shape[1]) if own else ratios @ one.coefficients)
-            second = np.mean(rows**2 * np.exp(log_h - log_q)[:, None], axis=0)
+            # Infinite where a proposal cannot reach what counts; where nothing counts it need not reach.
+            reach = np.where(rows == 0.0, 0.0, np.exp(log_h - log_q)[:, None])
+            second = np.mean(rows**2 * reach, axis=0)
             criterion.append(float(self.weights @ np.maximum(second - rows.mean(axis=0) ** 2, 0.0)))
         return np.array(criterion)
 
