@@ -245,8 +245,9 @@ class Exploration:
             own = one.coefficients.ndim == 1
             rows = T - (one.coefficients * own_ratios(ratios, T.shape[1]) if own else ratios @ one.coefficients)
             # Infinite where a proposal cannot reach what counts; where nothing counts it need not reach.
-            reach = np.where(rows == 0.0, 0.0, np.exp(log_h - log_q)[:, None])
-            second = np.mean(rows**2 * reach, axis=0)
+            with np.errstate(over="ignore"):
+                reach = np.where(rows == 0.0, 0.0, np.exp(log_h - log_q)[:, None])
+                second = np.mean(rows**2 * reach, axis=0)
             criterion.append(float(self.weights @ np.maximum(second - rows.mean(axis=0) ** 2, 0.0)))
         return np.array(criterion)
 

@@ -55,7 +55,9 @@ class Proposal:
     def log_density(self, log_parts: FloatArray) -> FloatArray:
         """(n,) log h from :meth:`log_parts`."""
         out = np.empty(len(log_parts))
-        log_mixture(frozen_view(log_parts), frozen_view(np.log(self.shares)), out)
+        with np.errstate(divide="ignore"):
+            log_shares = np.log(self.shares)
+        log_mixture(frozen_view(log_parts), frozen_view(log_shares), out)
         return out
 
     def logpdf(self, x: FloatArray) -> FloatArray:

@@ -163,6 +163,11 @@ class TestAgainstTheory:
         est = est.fit(lambda x: np.cos(2 * np.pi * x) + 0.25).estimate()
         assert abs(est.value[0] - 0.25) < 6 * est.std_error[0]
 
+    def test_without_any_floor(self):
+        est = AdaptiveImportanceSampler(law=norm(), defensive=0.0, alpha_min=0.0, random_state=0).fit(moments)
+        est = est.estimate()
+        assert np.all(np.abs(est.value - [1, 3, 15]) < 6 * est.std_error)
+
     def test_rare_event_mean(self):
         # P(X > 3.5): the first batch may miss it, later ones find it.
         est = AdaptiveImportanceSampler(law=norm(), budget=40_000, random_state=0).fit(lambda x: (x > 3.5) * 1.0)
