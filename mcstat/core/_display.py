@@ -167,7 +167,7 @@ def _decimals(value: float, error: float) -> int | None:
     if not np.isfinite(error) or error <= 0:
         return None
     decimals = 1 - int(np.floor(np.log10(error)))
-    if decimals > 12 or abs(value) >= 1e9 or error >= 1e6:
+    if decimals > 7 or abs(value) >= 1e9 or error >= 1e6:
         return None
     return max(0, decimals)
 
