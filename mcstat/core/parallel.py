@@ -7,6 +7,7 @@ threads give other last bits than one, and on a busy machine they ran 30 times s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -44,8 +45,17 @@ class _Pin:
         with self.lock:
             self.holders -= 1
             if self.holders == 0:
+                _take_control()
                 self.limiter.restore_original_limits()
                 self.limiter = None
+
+
+def _take_control() -> None:
+    """Let this thread lift a limit that another one set; threadpoolctl (since 3.8) heeds only the one that set it."""
+    from threadpoolctl import OpenBLASController
+
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread(force=True)
 
 
 _PIN = _Pin()
@@ -61,7 +71,10 @@ def single_threaded() -> Iterator[None]:
         _PIN.release()
 
 
-def _run(task: Callable[[Item], Result], item: Item) -> Result:
+def _run(task: Callable[[Item], Result], home: int, item: Item) -> Result:
+    if os.getpid() != home and _PIN.holders == 0:
+        # A worker process does nothing else: pinned once for its life, not for a millisecond a task.
+        _PIN.acquire()
     with single_threaded():
         return task(item)
 
@@ -104,7 +117,7 @@ def map_tasks(
     results: list[Result] = []
     with single_threaded(), progress_bar(len(items), label, verbose) as advance:
         parallel = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")
-        run = partial(_run, task)
+        run = partial(_run, task, os.getpid())
         for result in parallel(delayed(run)(item) for item in items):
             results.append(result)
             if on_result is not None:

@@ -56,7 +56,9 @@ def test_names():
     assert check_names("names", np.array(["a", "b"]), 2) == ("a", "b")
 
 
-@pytest.mark.parametrize("value", [[1, 2], (1.0, 2.0), np.array([1, 2], dtype=np.int8), np.array([True, False]), range(2)])
+@pytest.mark.parametrize(
+    "value", [[1, 2], (1.0, 2.0), np.array([1, 2], dtype=np.int8), np.array([True, False]), range(2)]
+)
 def test_arrays(value):
     array = check_array("x", value, 1)
     assert array.dtype == np.float64

@@ -304,7 +304,9 @@ class TestReading:
 
     @pytest.mark.parametrize("q", [1, 4, 5, 100])
     def test_repr_has_at_most_eight_lines(self, q):
-        est = Estimate(value=np.arange(q), std_error=np.ones(q), warnings=["one", "two"], method="M", estimand="e" * 200)
+        est = Estimate(
+            value=np.arange(q), std_error=np.ones(q), warnings=["one", "two"], method="M", estimand="e" * 200
+        )
         assert len(repr(est).splitlines()) <= 8
 
     def test_golden(self):

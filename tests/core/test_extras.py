@@ -11,6 +11,8 @@ def test_what_is_there():
 
 
 def test_what_is_not():
-    with pytest.raises(MissingExtraError, match=r"this needs nowhere: python -m pip install 'mcstat\[plot\]'") as caught:
+    with pytest.raises(
+        MissingExtraError, match=r"this needs nowhere: python -m pip install 'mcstat\[plot\]'"
+    ) as caught:
         import_extra("nowhere.at.all", "plot")
     assert isinstance(caught.value, ImportError)

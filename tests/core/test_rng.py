@@ -27,7 +27,9 @@ def test_a_stream_is_a_function_of_its_name():
 
 def test_names_part_streams():
     roots = [root_seed(3), root_seed(4), *SeedSequence(3).spawn(2)]
-    streams = [words(root, m, p, k) for root in roots for m in "MN" for p in (Purpose.DATA, Purpose.FOLDS) for k in (0, 1)]
+    streams = [
+        words(root, m, p, k) for root in roots for m in "MN" for p in (Purpose.DATA, Purpose.FOLDS) for k in (0, 1)
+    ]
     assert len({tuple(one) for one in streams}) == len(streams)
 
 
