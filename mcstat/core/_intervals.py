@@ -108,8 +108,7 @@ def weighted_quantiles(values: FloatArray, weights: FloatArray, probabilities: F
     values, weights = values[used], weights[used] / weights.sum()
     order = np.argsort(values, kind="stable")
     out = np.empty(len(probabilities))
-    inputs = (values[order], weights[order], np.asarray(probabilities, dtype=np.float64))
-    quantiles_of_sorted(*(frozen_view(array) for array in inputs), out)
+    quantiles_of_sorted(frozen_view(values[order]), frozen_view(weights[order]), frozen_view(probabilities), out)
     return out
 
 

@@ -241,7 +241,7 @@ class TestAlgebra:
         np.testing.assert_allclose((10 - three()).value, [9, 8, 13])
         np.testing.assert_allclose((np.array([1.0, 2.0, 3.0]) * three()).std_error, [0.2, 0.6, 1.2])
         with pytest.raises(InvalidData, match="shape"):
-            three() + [1.0]
+            three() - np.array([1.0])
         with pytest.raises(TypeError):
             three() + "x"
 
@@ -347,7 +347,7 @@ class TestReading:
         with pytest.raises(InvalidData, match="draws"):
             three().to_arviz()
 
-    @pytest.mark.parametrize("again", [copy.deepcopy, lambda est: pickle.loads(pickle.dumps(est))])
+    @pytest.mark.parametrize("again", [copy.deepcopy, lambda est: pickle.loads(pickle.dumps(est))])  # noqa: S301  (our own bytes)
     def test_copies_are_equal(self, again):
         est = again(three(info={"n": 3}))
         np.testing.assert_array_equal(est.cov, COV)
