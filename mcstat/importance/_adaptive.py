@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.base import Estimator
-from mcstat.core.checks import check_array, check_integer, check_option, check_real
+from mcstat.core.checks import check_array, check_integer, check_names, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.jit import Pointwise
@@ -121,7 +121,7 @@ class AdaptiveImportanceSampler(Estimator):
     sample_, values_, log_weights_ : ndarray, shapes (N, d), (N, J), (N, number of laws or 1)
         The final sample.
     n_calls_ : int
-        Points at which func was called.
+        Points sampled; func is called at those where a law has density.
 
     Notes
     -----
@@ -213,7 +213,7 @@ class AdaptiveImportanceSampler(Estimator):
         func : callable, optional
             (n, d) to (n, J), vectorised. Default: the coordinates of the points themselves.
         names : sequence of str, optional
-            Names of the expectations.
+            Names of the expectations. Default: the column names, where func gives a data frame.
 
         Returns
         -------
@@ -380,7 +380,7 @@ class AdaptiveImportanceSampler(Estimator):
 
     @property
     def n_calls_(self) -> int:
-        """Sampled points at which func was called."""
+        """Points sampled, exploration included."""
         return self._exploration.n_points + sum(block.drawn for block in self._blocks)
 
     @property
@@ -476,6 +476,8 @@ class AdaptiveImportanceSampler(Estimator):
     def _check_columns(self, integrands: Integrands) -> None:
         """What can be checked once the number of columns is known."""
         n_expectations = len(integrands.shift)
+        if self._names is not None:
+            check_names("names", self._names, n_expectations)
         n_weights = n_expectations if isinstance(self.weights, str) else np.size(self.weights)
         if n_weights != n_expectations:
             raise InvalidParameter(f"weights must hold {n_expectations} number(s), one an expectation, got {n_weights}")

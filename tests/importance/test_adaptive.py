@@ -275,6 +275,23 @@ class TestAgainstNaive:
         np.testing.assert_allclose(fitted.factors[order, 0, 0], [0.5, 1.0], atol=0.1)
 
 
+class TestNames:
+    def test_columns_of_a_data_frame_come_out(self):
+        import pandas as pd
+        import polars as pl
+
+        for kind in (pd, pl):
+            sampler = AdaptiveImportanceSampler(law=norm(), random_state=0)
+            sampler.fit(lambda x, kind=kind: kind.DataFrame({"square": x[:, 0] ** 2, "fourth": x[:, 0] ** 4}))
+            assert sampler.estimate().names == ("square", "fourth")
+
+    def test_given_names_win(self):
+        sampler = AdaptiveImportanceSampler(law=norm(), random_state=0).fit(moments, names=["a", "b", "c"])
+        assert sampler.estimate().names == ("a", "b", "c")
+        with pytest.raises(InvalidParameter, match="names must be 3"):
+            sampler.fit(moments, names=["a"])
+
+
 class TestBudgetAndExtend:
     def test_all_points_are_spent_and_none_more(self):
         seen = []
