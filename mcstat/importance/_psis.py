@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log10, sqrt
+from math import log10, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,7 +72,7 @@ def psis(log_weights: ArrayLike, *, relative_efficiency: float = 1.0) -> PsisRes
     Notes
     -----
     The min(n/5, 3 sqrt(n / relative_efficiency)) largest weights are replaced by quantiles of the fitted law, cut at
-    the largest raw weight. Same definition as ArviZ. O(n log n).
+    the largest raw weight. Same definition as arviz-stats. O(n log n).
 
     References
     ----------
@@ -128,7 +128,7 @@ def _checked(log_weights: ArrayLike) -> FloatArray:
 def _tail(logs: FloatArray, efficiency: float) -> tuple[NDArray[np.int64], float]:
     """Indices of the largest weights in ascending order, and the log-weight that they exceed."""
     n = len(logs)
-    length = ceil(min(n / 5.0, 3.0 * sqrt(n / efficiency)))
+    length = max(1, int(min(n / 5.0, 3.0 * sqrt(n / efficiency))))
     position = max(n - length - 1, 0)
     cutoff = max(float(np.partition(logs, position)[position]), float(np.log(np.finfo(float).tiny)))
     above = np.flatnonzero(logs > cutoff)
