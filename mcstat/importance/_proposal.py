@@ -1,4 +1,4 @@
-"""The sampling mixture: a share of the initial law, and one part for each column."""
+"""The sampling mixture: a share of the initial law, one part for each column, and a wide one over all of them."""
 
 from __future__ import annotations
 

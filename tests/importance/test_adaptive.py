@@ -163,6 +163,16 @@ class TestAgainstTheory:
         est = est.fit(lambda x: np.cos(2 * np.pi * x) + 0.25).estimate()
         assert abs(est.value[0] - 0.25) < 6 * est.std_error[0]
 
+    @pytest.mark.parametrize("family", ["gaussian", "gmm"])
+    def test_far_points_do_not_carry_enormous_weights(self, family):
+        # x^4 f has heavier tails than the Gaussians fitted to it: where the initial law alone covers them, 5 sd out,
+        # x^4 f / h is 12 500; the wide part makes it smaller than the expectation, 3.
+        sampler = AdaptiveImportanceSampler(law=norm(), family=family, budget=4_000, random_state=0)
+        proposal = sampler.fit(lambda x: x ** np.array([2, 4])).proposal_
+        far = np.array([[-7.0], [-5.0], [5.0], [7.0]])
+        summands = far[:, 0] ** 4 * np.exp(norm.logpdf(far[:, 0]) - proposal.logpdf(far))
+        assert summands.max() < 3.0
+
     def test_without_any_floor(self):
         est = AdaptiveImportanceSampler(law=norm(), defensive=0.0, alpha_min=0.0, random_state=0).fit(moments)
         est = est.estimate()
@@ -338,7 +348,7 @@ class TestBadInput:
             ({"lower": [0.0]}, "lower goes with signed='shift'"),
             ({"signed": "shift"}, "lower goes with signed='shift'"),
             ({"signed": "shift", "lower": [0.0, 1.0]}, "lower must hold 3"),
-            ({"defensive": 1.0}, "defensive must be a number in"),
+            ({"defensive": 0.5}, "defensive must be a number in"),
             ({"batch": 0.7}, "batch must be a number in"),
             ({"random_state": "x"}, "random_state must be"),
             ({"random_state": np.random.RandomState(0)}, "default_rng"),
