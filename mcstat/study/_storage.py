@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from os import PathLike
-from pathlib import Path
-from zipfile import BadZipFile
-from zlib import error as ZlibError
 
 import numpy as np
 
 from mcstat.core.checks import check_integer, check_level, check_real
 from mcstat.core.errors import InvalidFileError
+from mcstat.core.storage import Archive, read_archive, write_archive
 from mcstat.study._result import NUMBERS, StudyResult
-
-_SCHEMA = 1
 
 
 def save_result(result: StudyResult, path: str | PathLike[str]) -> None:
@@ -24,7 +19,6 @@ def save_result(result: StudyResult, path: str | PathLike[str]) -> None:
     methods, method_names = pd.factorize(result.replicates["method"])
     terms, term_names = pd.factorize(result.replicates["term"])
     page = {
-        "schema": _SCHEMA,
         "methods": list(result.methods),
         "n_replicates": result.n_replicates,
         "level": result.level,
@@ -36,37 +30,30 @@ def save_result(result: StudyResult, path: str | PathLike[str]) -> None:
     }
     codes = np.stack([result.replicates["replicate"].to_numpy(), methods, terms], axis=1)
     numbers = result.replicates[list(NUMBERS)].to_numpy()
-    # Through an open file, because NumPy adds ".npz" to a bare name.
-    with Path(path).open("wb") as file:
-        np.savez_compressed(file, page=np.array(json.dumps(page)), codes=codes, numbers=numbers)
+    write_archive(path, page, {"codes": codes, "numbers": numbers})
 
 
 def load_result(path: str | PathLike[str]) -> StudyResult:
     """See :meth:`StudyResult.load`."""
-    try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            page = json.loads(str(stored["page"]))
-            codes, numbers = stored["codes"], stored["numbers"]
-        if page["schema"] != _SCHEMA:
-            raise InvalidFileError(f"{path} has schema {page['schema']}, this mcstat reads {_SCHEMA}")
-        fits = codes.shape == (len(numbers), 3) and numbers.shape == (len(numbers), len(NUMBERS))
-        if not fits or codes.dtype.kind != "i" or numbers.dtype.kind != "f" or np.any(codes < 0):
-            raise InvalidFileError(f"{path} holds arrays that do not fit together")
-        method_names, term_names = page["method_names"], page["term_names"]
-        rows = [
-            (k, method_names[method], term_names[term], *line)
-            for (k, method, term), line in zip(codes.tolist(), numbers.tolist(), strict=True)
-        ]
-        return StudyResult.from_rows(
-            rows,
-            [tuple(line) for line in page["failures"]],
-            tuple(page["methods"]),
-            check_integer("n_replicates", page["n_replicates"]),
-            check_level(page["level"]),
-            check_real("null", page["null"]),
-            dict(page["entropy"]),
-        )
-    except InvalidFileError:
-        raise
-    except (BadZipFile, EOFError, LookupError, RecursionError, TypeError, ValueError, ZlibError) as error:
-        raise InvalidFileError(f"{path} is not a saved StudyResult, or is damaged: {error}") from error
+    return read_archive(path, _result)
+
+
+def _result(archive: Archive) -> StudyResult:
+    page, codes, numbers = archive.meta, archive.array("codes"), archive.array("numbers")
+    fits = codes.shape == (len(numbers), 3) and numbers.shape == (len(numbers), len(NUMBERS))
+    if not fits or codes.dtype.kind != "i" or numbers.dtype.kind != "f" or np.any(codes < 0):
+        raise InvalidFileError("the arrays do not fit together")
+    method_names, term_names = page["method_names"], page["term_names"]
+    rows = [
+        (k, method_names[method], term_names[term], *line)
+        for (k, method, term), line in zip(codes.tolist(), numbers.tolist(), strict=True)
+    ]
+    return StudyResult.from_rows(
+        rows,
+        [tuple(line) for line in page["failures"]],
+        tuple(page["methods"]),
+        check_integer("n_replicates", page["n_replicates"]),
+        check_level(page["level"]),
+        check_real("null", page["null"]),
+        dict(page["entropy"]),
+    )

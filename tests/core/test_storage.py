@@ -170,7 +170,7 @@ def test_bombs_are_refused_before_they_are_read(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"hello", b"\x80\x04\x95cos\nsystem\n"])
 def test_what_is_no_zip(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(InvalidFileError, match="is not a saved Estimate"):
+    with pytest.raises(InvalidFileError, match="is not a saved result"):
         Estimate.load(tmp_path / "file")
 
 

@@ -1,6 +1,8 @@
 """Reading, drawing and keeping a result."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -93,13 +95,18 @@ def test_round_trip_of_a_result_without_answers(tmp_path):
 
 
 def damaged(path, **changes):
-    with np.load(path) as stored:
-        parts = dict(stored)
-    page = json.loads(str(parts["page"]))
+    with zipfile.ZipFile(path) as archive:
+        page = json.loads(archive.read("meta.json"))
+        parts = {name: archive.read(name) for name in archive.namelist()}
     page.update(changes.pop("page", {}))
-    parts = parts | {"page": np.array(json.dumps(page))} | changes
-    with path.open("wb") as file:
-        np.savez(file, **parts)
+    parts["meta.json"] = json.dumps(page)
+    for name, array in changes.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        parts[f"{name}.npy"] = buffer.getvalue()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +136,7 @@ def test_codes_out_of_range_are_refused(result, tmp_path, code):
     path = tmp_path / "study.npz"
     result.save(path)
     with np.load(path) as stored:
-        codes = stored["codes"]
+        codes = stored["codes"].copy()
     codes[0, 1] = code
     damaged(path, codes=codes)
     with pytest.raises(InvalidFileError):
