@@ -117,9 +117,8 @@ def coverage(quick: bool, n_jobs: int) -> None:
     runs = 200 if quick else 2000
     low, high = (0.885, 0.99) if quick else (0.9335, 0.9655)
     small = {"law": norm(), "budget": 4_000}
-    methods = {
-        control: AdaptiveImportanceSampler(control=control, **small) for control in ("own", "all", "crossfit", "none")
-    }
+    controls = ("own", "all", "crossfit", "regression", "none")
+    methods = {control: AdaptiveImportanceSampler(control=control, **small) for control in controls}
     methods["gmm"] = AdaptiveImportanceSampler(family="gmm", **small)
     methods["split"] = AdaptiveImportanceSampler(signed="split", **small)
     study = SimulationStudy(lambda rng: {"func": lambda x: x ** np.array([1, 2, 4])}, methods, truth=[0.0, 1.0, 3.0])
