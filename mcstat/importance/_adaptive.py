@@ -1,8 +1,10 @@
 """Many expectations from one sample, by adaptive importance sampling with control variates.
 
-Estimates I_j = E_{f_j}[phi_j(X)] for j = 1..J. One sample X_1..X_N ~ h = sum_k a_k g_k serves all of them:
+Estimates I_j = E_{f_j}[phi_j(X)] for j = 1..J. One sample X_1..X_N ~ h serves all of them:
 
-    I_j  =  mean_n [ phi_j f_j / h  -  b_j (g_j / h - 1) ](X_n)
+    I_j  =  mean_n [ phi_j f_j / h  -  b_j (g_j / h - 1) ](X_n),      h = a_0 f + sum_j a_j g_j + a_w g_w
+
+with one part g_j for each function and two defensive ones: the laws themselves, f, and a wide Gaussian g_w.
 
 1. draw a first batch from the laws themselves                                    [_first_round]
 2. fit one part g_j to |phi_j| f_j by cross-entropy on all points so far           [Exploration.next_proposal]
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.base import Estimator
-from mcstat.core.checks import check_array, check_integer, check_option, check_real
+from mcstat.core.checks import check_array, check_integer, check_names, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.jit import Pointwise
@@ -88,7 +90,8 @@ class AdaptiveImportanceSampler(Estimator):
     lower : array_like, shape (J,), optional
         Lower bounds for ``signed="shift"``.
     defensive : float
-        Share of the initial law in every proposal. It bounds the weights by 1 / defensive.
+        Least share of the initial law in every proposal, which bounds the weights by 1 / defensive, and least share of
+        a Gaussian that is wider than all parts together, which keeps rare points from carrying enormous weights.
     alpha_min : float, optional
         Least share of each part. Default: ten points of a half budget, but at most 0.1 / J and at least 1e-3 / J.
     final : {"best", "last"}
@@ -111,9 +114,9 @@ class AdaptiveImportanceSampler(Estimator):
     ----------
     proposal_ : Proposal
         Final sampling density, with ``rvs(size, random_state)`` and ``logpdf(x)``.
-    shares_ : ndarray, shape (K + 1,)
-        Shares of the initial law and of each part.
-    beta_ : ndarray, shape (J,) or (K + 1, J)
+    shares_ : ndarray, shape (J + 2,)
+        Shares of the initial law, of each function's part and of the wide part.
+    beta_ : ndarray, shape (J,) or (J + 2, J)
         Control coefficients from exploration, for columns divided by their scale.
     history_ : dict
         Per round: points used so far and criterion V.
@@ -121,7 +124,7 @@ class AdaptiveImportanceSampler(Estimator):
     sample_, values_, log_weights_ : ndarray, shapes (N, d), (N, J), (N, number of laws or 1)
         The final sample.
     n_calls_ : int
-        Points at which func was called.
+        Points sampled; func is called at those where a law has density.
 
     Notes
     -----
@@ -213,7 +216,7 @@ class AdaptiveImportanceSampler(Estimator):
         func : callable, optional
             (n, d) to (n, J), vectorised. Default: the coordinates of the points themselves.
         names : sequence of str, optional
-            Names of the expectations.
+            Names of the expectations. Default: the column names, where func gives a data frame.
 
         Returns
         -------
@@ -367,7 +370,7 @@ class AdaptiveImportanceSampler(Estimator):
 
     @property
     def shares_(self) -> FloatArray:
-        """(K + 1,) shares of the initial law and of each part in the final proposal."""
+        """(J + 2,) shares of the initial law, each function's part and the wide part in the final proposal."""
         return self.proposal_.shares
 
     @property
@@ -380,7 +383,7 @@ class AdaptiveImportanceSampler(Estimator):
 
     @property
     def n_calls_(self) -> int:
-        """Sampled points at which func was called."""
+        """Points sampled, exploration included."""
         return self._exploration.n_points + sum(block.drawn for block in self._blocks)
 
     @property
@@ -416,7 +419,8 @@ class AdaptiveImportanceSampler(Estimator):
 
     def _default_share(self, n_columns: int) -> float:
         """Share below which a part's own region holds too few points for its ratio's variance to show."""
-        return max(1e-3, min(0.1, 20.0 * n_columns / self.budget)) / n_columns
+        wanted = max(1e-3, min(0.1, 20.0 * n_columns / self.budget))
+        return min(wanted, 0.5 * (1 - 2 * self.defensive)) / n_columns
 
     def _lower_bounds(self) -> FloatArray | None:
         """Bounds that the user vouched for, (1,) or (J,)."""
@@ -461,7 +465,7 @@ class AdaptiveImportanceSampler(Estimator):
         check_integer("budget", self.budget, 1)
         check_real("max_explore", self.max_explore, 0, 1, closed="neither")
         check_real("batch", self.batch, 0, self.max_explore, closed="right")
-        check_real("defensive", self.defensive, 0, 1, closed="left")
+        check_real("defensive", self.defensive, 0, 0.5, closed="left")
         check_real("reg", self.reg, 0, closed="neither")
         check_integer("n_components", self.n_components, 1)
         if self.n_components > self._batch_size():
@@ -476,11 +480,13 @@ class AdaptiveImportanceSampler(Estimator):
     def _check_columns(self, integrands: Integrands) -> None:
         """What can be checked once the number of columns is known."""
         n_expectations = len(integrands.shift)
+        if self._names is not None:
+            check_names("names", self._names, n_expectations)
         n_weights = n_expectations if isinstance(self.weights, str) else np.size(self.weights)
         if n_weights != n_expectations:
             raise InvalidParameter(f"weights must hold {n_expectations} number(s), one an expectation, got {n_weights}")
         if self.alpha_min is not None:
-            most = (1 - self.defensive) / len(integrands.centre)
+            most = (1 - 2 * self.defensive) / len(integrands.centre)
             check_real("alpha_min", self.alpha_min, 0, most, closed="left")
 
 

@@ -108,6 +108,10 @@ def _without_unhit(
 def _names(sampler: AdaptiveImportanceSampler, n: int) -> tuple[str, ...]:
     if sampler._names is not None:
         return check_names("names", sampler._names, n)
+    columns = sampler._exploration.rounds[0].block.names
+    # One function under many laws has one column and as many expectations as laws.
+    if columns is not None and len(columns) == n:
+        return check_names("columns of func", columns, n)
     return ("expectation",) if n == 1 else tuple(f"I[{j}]" for j in range(n))
 
 

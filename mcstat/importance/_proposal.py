@@ -1,4 +1,4 @@
-"""The sampling mixture: a share of the initial law, and one part for each column."""
+"""The sampling mixture: a share of the initial law, one part for each column, and a wide one over all of them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Proposal:
 class Block:
     """Points x (n, d) with what was paid for: values (n, J), log densities of the initial law (n,), of the laws (n, L).
 
-    ``drawn`` counts also the points that ``nan="drop"`` left out.
+    ``drawn`` counts also the points that ``nan="drop"`` left out; ``names`` are those of a data frame's columns.
     """
 
     x: FloatArray
@@ -77,18 +77,25 @@ class Block:
     log_base: FloatArray
     log_laws: FloatArray
     drawn: int
+    names: tuple[str, ...] | None
 
     @staticmethod
     def joined(blocks: list[Block]) -> Block:
         """One block of the rows of several."""
         fields = ("x", "values", "log_base", "log_laws")
         joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in fields}
-        return Block(**joined, drawn=sum(block.drawn for block in blocks))
+        return Block(**joined, drawn=sum(block.drawn for block in blocks), names=blocks[0].names)
 
 
 def coordinates(x: FloatArray) -> FloatArray:
     """The function whose expectations are the means of the points themselves."""
     return x
+
+
+def column_names(table: Any) -> tuple[str, ...] | None:
+    """Names of a data frame's columns (pandas, polars), where all are strings."""
+    columns = tuple(getattr(table, "columns", ()))
+    return columns if columns and all(isinstance(column, str) for column in columns) else None
 
 
 @dataclass(frozen=True)
@@ -117,20 +124,25 @@ class PointSource:
             raise InvalidData(f"{name}.logpdf must be finite at the law's own draws, got -inf at {point}")
         # Where every law has density 0 the function need not be defined, and its value would not count.
         inside = ~np.isneginf(log_laws).all(axis=1)
-        called = self._call(x[inside])
+        called, names = self._call(x[inside])
         values = np.zeros((n, called.shape[1]))
         values[inside] = called
         kept = ~np.isnan(values[:, 0])
-        return Block(x[kept], values[kept], log_base[kept], log_laws[kept], n)
+        return Block(x[kept], values[kept], log_base[kept], log_laws[kept], n, names)
 
-    def _call(self, x: FloatArray) -> FloatArray:
+    def _call(self, x: FloatArray) -> tuple[FloatArray, tuple[str, ...] | None]:
+        """Values (n, J) chunk by chunk, and the names of their columns if func gives a data frame."""
         size = self.chunk_size or max(len(x), 1)
-        pieces = [self._checked(x[at : at + size]) for at in range(0, max(len(x), 1), size)]
-        return np.concatenate(pieces)
+        pieces, names = [], None
+        for at in range(0, max(len(x), 1), size):
+            chunk = x[at : at + size]
+            # A copy: a function that writes into its argument must not move the points of the weights.
+            given = self.func(chunk.copy())
+            names = column_names(given)
+            pieces.append(self._checked(chunk, np.asarray(given)))
+        return np.concatenate(pieces), names
 
-    def _checked(self, x: FloatArray) -> FloatArray:
-        # A copy: a function that writes into its argument must not move the points that weights are computed at.
-        raw = np.asarray(self.func(x.copy()))
+    def _checked(self, x: FloatArray, raw: NDArray[Any]) -> FloatArray:
         if raw.dtype.kind not in "fiub":
             raise TypeError(f"func must give real numbers, got dtype {raw.dtype}")
         values = raw.astype(np.float64)

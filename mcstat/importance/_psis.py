@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log10, sqrt
+from math import log10, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,8 +73,8 @@ def psis(log_weights: ArrayLike, *, relative_efficiency: float = 1.0) -> PsisRes
     Notes
     -----
     The min(n/5, 3 sqrt(n / relative_efficiency)) largest weights are replaced by quantiles of the fitted law, cut at
-    the largest raw weight. Same definition as ArviZ, but for two limits where its fit divides by zero: exceedances
-    all equal, and weights that differ by rounding only. O(n log n).
+    the largest raw weight. Same definition as arviz-stats for weights without ties. Weights that tie with the largest
+    one left out are not replaced here, so there is an answer where its fit divides by zero. O(n log n).
 
     References
     ----------
@@ -136,7 +136,7 @@ def _below_largest(logs: FloatArray) -> FloatArray:
 def _tail(logs: FloatArray, efficiency: float) -> tuple[NDArray[np.int64], float]:
     """Indices of the largest weights in ascending order, and the log-weight that they exceed."""
     n = len(logs)
-    length = ceil(min(n / 5.0, 3.0 * sqrt(n / efficiency)))
+    length = max(1, int(min(n / 5.0, 3.0 * sqrt(n / efficiency))))
     position = max(n - length - 1, 0)
     cutoff = max(float(np.partition(logs, position)[position]), float(np.log(np.finfo(float).tiny)))
     above = np.flatnonzero(logs > cutoff)

@@ -163,6 +163,16 @@ class TestAgainstTheory:
         est = est.fit(lambda x: np.cos(2 * np.pi * x) + 0.25).estimate()
         assert abs(est.value[0] - 0.25) < 6 * est.std_error[0]
 
+    @pytest.mark.parametrize("family", ["gaussian", "gmm"])
+    def test_far_points_do_not_carry_enormous_weights(self, family):
+        # x^4 f has heavier tails than the Gaussians fitted to it: where the initial law alone covers them, 5 sd out,
+        # x^4 f / h is 12 500; the wide part makes it smaller than the expectation, 3.
+        sampler = AdaptiveImportanceSampler(law=norm(), family=family, budget=4_000, random_state=0)
+        proposal = sampler.fit(lambda x: x ** np.array([2, 4])).proposal_
+        far = np.array([[-7.0], [-5.0], [5.0], [7.0]])
+        summands = far[:, 0] ** 4 * np.exp(norm.logpdf(far[:, 0]) - proposal.logpdf(far))
+        assert summands.max() < 3.0
+
     def test_without_any_floor(self):
         est = AdaptiveImportanceSampler(law=norm(), defensive=0.0, alpha_min=0.0, random_state=0).fit(moments)
         est = est.estimate()
@@ -275,6 +285,23 @@ class TestAgainstNaive:
         np.testing.assert_allclose(fitted.factors[order, 0, 0], [0.5, 1.0], atol=0.1)
 
 
+class TestNames:
+    def test_columns_of_a_data_frame_come_out(self):
+        import pandas as pd
+        import polars as pl
+
+        for kind in (pd, pl):
+            sampler = AdaptiveImportanceSampler(law=norm(), random_state=0)
+            sampler.fit(lambda x, kind=kind: kind.DataFrame({"square": x[:, 0] ** 2, "fourth": x[:, 0] ** 4}))
+            assert sampler.estimate().names == ("square", "fourth")
+
+    def test_given_names_win(self):
+        sampler = AdaptiveImportanceSampler(law=norm(), random_state=0).fit(moments, names=["a", "b", "c"])
+        assert sampler.estimate().names == ("a", "b", "c")
+        with pytest.raises(InvalidParameter, match="names must be 3"):
+            sampler.fit(moments, names=["a"])
+
+
 class TestBudgetAndExtend:
     def test_all_points_are_spent_and_none_more(self):
         seen = []
@@ -321,7 +348,7 @@ class TestBadInput:
             ({"lower": [0.0]}, "lower goes with signed='shift'"),
             ({"signed": "shift"}, "lower goes with signed='shift'"),
             ({"signed": "shift", "lower": [0.0, 1.0]}, "lower must hold 3"),
-            ({"defensive": 1.0}, "defensive must be a number in"),
+            ({"defensive": 0.5}, "defensive must be a number in"),
             ({"batch": 0.7}, "batch must be a number in"),
             ({"random_state": "x"}, "random_state must be"),
             ({"random_state": np.random.RandomState(0)}, "default_rng"),
