@@ -30,11 +30,12 @@ class PsisResult:
         Smoothed log-weights, normalised so that the weights sum to one.
     khat : float
         Shape of the generalised Pareto law fitted to the largest raw weights: their moments of order 1/khat and above
-        are infinite. -inf where the largest weights are all equal, inf where too few are left to fit.
+        are infinite. -inf where the largest weights are all equal, inf where too few are left to fit, or where they
+        span more than floating point can.
     ess : float
         Effective sample size of the smoothed weights.
     threshold : float
-        min(1 - 1/log10 n, 0.7): above it the Monte Carlo error is not to be trusted.
+        min(1 - 1/log10 n, 0.7): from there on the Monte Carlo error is not to be trusted.
     """
 
     log_weights: FloatArray
@@ -44,8 +45,8 @@ class PsisResult:
 
     @property
     def reliable(self) -> bool:
-        """Whether khat is at most the threshold."""
-        return self.khat <= self.threshold
+        """Whether khat is below the threshold; never for a single weight, whose threshold is -inf."""
+        return self.khat < self.threshold
 
 
 def psis(log_weights: ArrayLike, *, relative_efficiency: float = 1.0) -> PsisResult:
@@ -72,7 +73,8 @@ def psis(log_weights: ArrayLike, *, relative_efficiency: float = 1.0) -> PsisRes
     Notes
     -----
     The min(n/5, 3 sqrt(n / relative_efficiency)) largest weights are replaced by quantiles of the fitted law, cut at
-    the largest raw weight. Same definition as arviz-stats. O(n log n).
+    the largest raw weight. Same definition as arviz-stats for weights without ties. Weights that tie with the largest
+    one left out are not replaced here, so there is an answer where its fit divides by zero. O(n log n).
 
     References
     ----------
@@ -81,14 +83,15 @@ def psis(log_weights: ArrayLike, *, relative_efficiency: float = 1.0) -> PsisRes
     """
     logs = _checked(log_weights)
     efficiency = check_real("relative_efficiency", relative_efficiency, 0.0, closed="neither")
-    logs = logs - logs.max()
+    logs = _below_largest(logs)
     tail, cutoff = _tail(logs, efficiency)
     khat, scale = _fit(logs, tail, cutoff)
     smoothed = logs.copy()
-    if np.isfinite(khat) and scale > 0:
+    if np.isfinite(khat):
         at = np.arange(0.5, len(tail)) / len(tail)
-        excess = scale * (np.expm1(-khat * np.log1p(-at)) / khat if abs(khat) > 1e-15 else -np.log1p(-at))
-        smoothed[tail] = np.minimum(np.log(excess + np.exp(cutoff)), 0.0)
+        with np.errstate(over="ignore"):  # cut at the largest weight
+            excess = scale * (np.expm1(-khat * np.log1p(-at)) / khat if abs(khat) > 1e-15 else -np.log1p(-at))
+        smoothed[tail] = np.minimum(cutoff + np.log1p(excess), 0.0)
     smoothed -= logsumexp(frozen_view(smoothed))
     return PsisResult(smoothed, khat, float(effective_sample_size(frozen_view(smoothed))), khat_threshold(len(logs)))
 
@@ -105,10 +108,9 @@ def khat_threshold(n: int) -> float:
 
 def tail_shape(logs: FloatArray) -> float:
     """Pareto khat of weights given by their logarithms (n,), -inf allowed; -inf where all are zero."""
-    top = logs.max()
-    if np.isneginf(top):
+    if np.isneginf(logs).all():
         return -np.inf
-    logs = logs - top
+    logs = _below_largest(logs)
     return _fit(logs, *_tail(logs, 1.0))[0]
 
 
@@ -125,6 +127,12 @@ def _checked(log_weights: ArrayLike) -> FloatArray:
     return logs
 
 
+def _below_largest(logs: FloatArray) -> FloatArray:
+    """Log-weights relative to the largest one."""
+    with np.errstate(over="ignore"):  # a difference beyond floating point is a weight of zero
+        return np.asarray(logs - logs.max())
+
+
 def _tail(logs: FloatArray, efficiency: float) -> tuple[NDArray[np.int64], float]:
     """Indices of the largest weights in ascending order, and the log-weight that they exceed."""
     n = len(logs)
@@ -136,8 +144,10 @@ def _tail(logs: FloatArray, efficiency: float) -> tuple[NDArray[np.int64], float
 
 
 def _fit(logs: FloatArray, tail: NDArray[np.int64], cutoff: float) -> tuple[float, float]:
+    """Shape and scale of the exceedances, in units of the weight that they exceed."""
     if len(tail) < _LEAST_TAIL:
         # Many weights tied at the top are bounded; a few lonely ones say that more draws are needed.
         return (-np.inf if len(tail) == 0 else np.inf), 0.0
-    shape, scale = fit_generalised_pareto(frozen_view(np.exp(logs[tail]) - np.exp(cutoff)))
-    return float(shape), float(scale)
+    # expm1, because weights that differ by rounding only have equal exponentials, and exceedances must be positive.
+    shape, scale = fit_generalised_pareto(frozen_view(np.expm1(logs[tail] - cutoff)))
+    return (float(shape), float(scale)) if np.isfinite(shape) and scale > 0 else (np.inf, 0.0)

@@ -4,6 +4,9 @@ import numpy as np
 
 from mcstat.kernels._jit import kernel
 
+# Points that log_gaussian treats side by side: 64 rows of d <= 50 numbers stay in a processor's first cache.
+BLOCK = 64
+
 
 @kernel
 def cholesky(a, out):
@@ -38,16 +41,23 @@ def log_gaussian(x, mean, factor, out):
         inverse[i] = 1.0 / factor[i, i]
         for k in range(i):
             rows[i, k] = factor[i, k] * inverse[i]
-    whitened = np.empty(d)
-    for i in range(n):
-        total = 0.0
+    # The innermost loops run over points: no sum is reordered, so they vectorise and every point keeps its bits.
+    whitened = np.empty((d, BLOCK))
+    for start in range(0, n, BLOCK):
+        width = min(BLOCK, n - start)
+        for b in range(width):
+            out[start + b] = 0.0
         for k in range(d):
-            w = (x[i, k] - mean[k]) * inverse[k]
+            for b in range(width):
+                whitened[k, b] = (x[start + b, k] - mean[k]) * inverse[k]
             for m in range(k):
-                w -= rows[k, m] * whitened[m]
-            whitened[k] = w
-            total += w * w
-        out[i] = -0.5 * total - constant
+                row = rows[k, m]
+                for b in range(width):
+                    whitened[k, b] -= row * whitened[m, b]
+            for b in range(width):
+                out[start + b] += whitened[k, b] * whitened[k, b]
+        for b in range(width):
+            out[start + b] = -0.5 * out[start + b] - constant
 
 
 @kernel

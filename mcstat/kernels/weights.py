@@ -42,6 +42,9 @@ def fit_generalised_pareto(x):
     by ten pseudo-observations (Vehtari, Simpson, Gelman, Yao and Gabry 2024, appendix C). O(n^1.5).
     """
     n = len(x)
+    mean = 0.0
+    for i in range(n):
+        mean += x[i] / n
     n_grid = 30 + int(np.sqrt(n))
     quartile = x[int(n / 4.0 + 0.5) - 1]
     grid = np.empty(n_grid)
@@ -52,7 +55,9 @@ def fit_generalised_pareto(x):
         for i in range(n):
             shape += np.log1p(-grid[j] * x[i])
         shape /= n
-        likelihood[j] = n * (np.log(-grid[j] / shape) - shape - 1.0)
+        # At grid[j] = 0 (exponential law; equal exceedances do meet it) the ratio is 0/0, with limit 1/mean.
+        rate = -grid[j] / shape if grid[j] != 0.0 else 1.0 / mean
+        likelihood[j] = n * (np.log(rate) - shape - 1.0)
     top = likelihood.max()
     mass = 0.0
     theta = 0.0

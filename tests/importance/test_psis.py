@@ -1,10 +1,21 @@
 """Pareto-smoothed importance sampling: equal to arviz-stats, right on known tails, clear on bad input."""
 
+from contextlib import nullcontext
+
+import numba
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mcstat.core.errors import DegenerateWeightsError, InvalidData, InvalidParameter
 from mcstat.importance import ess, psis
+from mcstat.importance._psis import tail_shape
+
+
+def silent_kernels():
+    """Interpreted kernels (NUMBA_DISABLE_JIT) announce an overflow that compiled ones pass over."""
+    return np.errstate(all="ignore") if numba.config.DISABLE_JIT else nullcontext()
 
 
 @pytest.mark.parametrize("n", [31, 100, 226, 1000, 5000])
@@ -34,6 +45,70 @@ def test_constant_weights():
     assert result.reliable
     assert result.ess == pytest.approx(500)
     assert ess(np.zeros(50)) == 50.0
+
+
+def test_one_weight_is_constant_but_not_reliable():
+    result = psis([-3.0])
+    assert result.ess == 1.0
+    assert not result.reliable
+
+
+@pytest.mark.parametrize("largest", [99, 100, 110, 120, 121])
+def test_two_values(largest):
+    # An indicator's summands. From 100 to 120 equal exceedances put a point of the fit's grid at 0 (0/0 without care).
+    log_weights = np.full(2000, -1.0)
+    log_weights[:largest] = 0.0
+    result = psis(log_weights)
+    assert -6 < result.khat < -5
+    assert tail_shape(log_weights) == result.khat
+    assert result.reliable
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-14, 1e-16])
+def test_weights_constant_up_to_rounding(size):
+    # What a perfect proposal gives. The law of the tail is the normal's: no heavier than an exponential.
+    result = psis(size * np.random.default_rng(0).normal(size=2000))
+    assert -0.5 < result.khat < 0.2
+    assert result.reliable
+    assert result.ess == pytest.approx(2000)
+
+
+def test_tail_beyond_floating_point():
+    # Exceedances from 1e-13 to 1e304: no law can be fitted, and nothing may be trusted.
+    log_weights = np.concatenate([np.zeros(900), 2.5e-13 * np.arange(1, 41), np.linspace(695, 700, 55)])
+    with silent_kernels():
+        result = psis(log_weights)
+    assert result.khat == np.inf
+    assert not result.reliable
+    # Unsmoothed.
+    np.testing.assert_allclose(np.diff(result.log_weights), np.diff(log_weights), atol=1e-12)
+
+
+@pytest.mark.parametrize("top", [600.0, 690.0])
+def test_very_heavy_tail_does_not_warn_of_overflow(top):
+    with silent_kernels():
+        result = psis(np.concatenate([np.zeros(900), 2.5e-13 * np.arange(1, 41), np.linspace(top - 5, top, 55)]))
+    assert 300 < result.khat < np.inf
+    assert np.all(np.isfinite(result.log_weights))
+
+
+def test_log_weights_at_the_ends_of_floating_point():
+    assert psis(np.array([-1.7e308, 0.0, 1.7e308] * 20)).ess == 20.0
+
+
+rounded = st.lists(st.sampled_from([-np.inf, -700.0, -1.0, -1e-16, 0.0, 1e-16, 1e-13, 1.0, 700.0]), min_size=1)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(rounded.filter(lambda values: max(values) > -np.inf), st.integers(1, 30))
+def test_always_an_answer(values, copies):
+    with silent_kernels():
+        result = psis(values * copies)
+    assert not np.isnan(result.khat)
+    assert np.exp(result.log_weights).sum() == pytest.approx(1.0)
+    assert 1 - 1e-9 <= result.ess <= len(values) * copies * (1 + 1e-9)
+    order = np.argsort(values * copies, kind="stable")
+    assert np.all(np.diff(np.exp(result.log_weights[order])) >= -1e-12)
 
 
 def test_heavy_tail_is_not_reliable():

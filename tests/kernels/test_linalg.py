@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcstat.kernels._jit import kernel
-from mcstat.kernels.linalg import cholesky, log_gaussian, weighted_moments
+from mcstat.kernels.linalg import BLOCK, cholesky, log_gaussian, weighted_moments
 from tests.naive import linalg as naive
 
 few = settings(derandomize=True, max_examples=25, deadline=None)
@@ -125,6 +125,19 @@ def test_log_gaussian_agrees_with_its_naive_twin(d, n, seed):
     cov, mean, x = covariance(d, rng), rng.standard_normal(d), rng.standard_normal((n, d))
     truth = [naive.log_gaussian(row, mean, cov) for row in x]
     np.testing.assert_allclose(log_density(x, mean, np.linalg.cholesky(cov)), truth, rtol=1e-11)
+
+
+@pytest.mark.parametrize("d", [1, 3, 6])
+@pytest.mark.parametrize("n", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5])
+def test_log_gaussian_of_a_point_does_not_depend_on_its_company(d, n):
+    """Points are treated in blocks; chunks of any size give the same bits, and no point is left out."""
+    rng = np.random.default_rng([d, n])
+    cov, mean, x = covariance(d, rng), rng.standard_normal(d), rng.standard_normal((n, d))
+    factor = np.linalg.cholesky(cov)
+    together = log_density(x, mean, factor)
+    alone = [log_density(row[None], mean, factor)[0] for row in x]
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_allclose(together, [naive.log_gaussian(row, mean, cov) for row in x], rtol=1e-11)
 
 
 def test_log_gaussian_loses_nothing_far_from_zero():

@@ -56,6 +56,23 @@ def test_generalised_pareto_fit(shape, n):
     np.testing.assert_allclose(fit_generalised_pareto(view(x)), naive.generalised_pareto_fit(x.tolist()), rtol=1e-9)
 
 
+@pytest.mark.parametrize("n", [5, 99, 100, 110, 120, 121, 700])
+def test_generalised_pareto_fit_of_equal_exceedances(n):
+    # From 100 to 120 of them, and about 700, one point of the grid is exactly 0, where the likelihood is 0/0.
+    equal = fit_generalised_pareto(view(np.ones(n)))
+    np.testing.assert_allclose(equal, naive.generalised_pareto_fit([1.0] * n), rtol=1e-9)
+    nearly = fit_generalised_pareto(view(np.linspace(1.0, 1.0 + 1e-9, n)))
+    np.testing.assert_allclose(equal, nearly, rtol=1e-5)
+    assert equal[0] < 0
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e100])
+def test_generalised_pareto_fit_in_other_units(unit):
+    x = np.sort(np.random.default_rng(0).pareto(2.0, size=200))
+    shape, scale = fit_generalised_pareto(view(x))
+    np.testing.assert_allclose(fit_generalised_pareto(view(unit * x)), (shape, unit * scale), rtol=1e-9)
+
+
 def test_generalised_pareto_fit_finds_the_law():
     # The estimate's sd is about (1 + shape) / sqrt(n) = 0.015 here; six of them.
     u = np.random.default_rng(0).random(10_000)

@@ -39,7 +39,10 @@ def generalised_pareto_fit(x):
     def shape(theta):
         return math.fsum(math.log1p(-theta * v) for v in x) / n
 
-    profile = [n * (math.log(-t / shape(t)) - shape(t) - 1) for t in thetas]
+    def rate(theta):
+        return -theta / shape(theta) if theta else n / math.fsum(x)
+
+    profile = [n * (math.log(rate(t)) - shape(t) - 1) for t in thetas]
     top = max(profile)
     weights = [math.exp(v - top) for v in profile]
     theta = math.fsum(w * t for w, t in zip(weights, thetas, strict=True)) / math.fsum(weights)
