@@ -35,7 +35,7 @@ from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.importance import _views as views
 from mcstat.importance._answer import answer
-from mcstat.importance._components import ComponentFitter
+from mcstat.importance._components import ComponentFitter, is_degenerate
 from mcstat.importance._controls import CONTROLS
 from mcstat.importance._exploration import Exploration, Integrands, first_integrands
 from mcstat.importance._laplace import laplace_law
@@ -278,6 +278,7 @@ class AdaptiveImportanceSampler(Estimator):
         self._check_columns(integrands)
         spread = block.x.std(axis=0)
         plain = Proposal(nominal, np.ones(1), (), block.x.mean(axis=0), np.where(spread > 0, spread, 1.0))
+        self._degenerate = is_degenerate((block.x - plain.centre) / plain.scale)
         least_share = self._default_share(len(integrands.centre)) if self.alpha_min is None else self.alpha_min
         exploration = Exploration(
             integrands,

@@ -122,6 +122,11 @@ def _sampling_warnings(sampler: AdaptiveImportanceSampler, block: Block, control
             f"interrupted: {sampler.n_calls_} of {sampler.budget} points were drawn and {len(block.x)} of them answer; "
             "extend() draws the rest"
         )
+    if sampler._degenerate:
+        warnings.append(
+            "the covariance of the law's own draws is singular: a ridge was added to the parts, whose densities are "
+            "then of another dimension than the law's; leave out inputs that are constant or a linear function of others"
+        )
     if control == "regression":
         warnings.append("control='regression' has a bias of order 1/n; 'crossfit' has none")
     dropped = sampler.n_calls_ - sum(len(one.x) for one in [*sampler._blocks, *_explored(sampler)])

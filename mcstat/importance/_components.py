@@ -18,6 +18,12 @@ from mcstat.kernels.linalg import cholesky, log_gaussian, weighted_moments
 FloatArray = NDArray[np.float64]
 
 _EM_TOLERANCE, _EM_SWEEPS = 1e-5, 500
+_DEGENERATE = 1e-12
+
+
+def is_degenerate(z: FloatArray) -> bool:
+    """Whether standardised points (n, d) lie in a plane of fewer than d dimensions, up to rounding."""
+    return bool(np.linalg.eigvalsh(np.atleast_2d(np.cov(z, rowvar=False)))[0] < _DEGENERATE)
 
 
 @dataclass(frozen=True)

@@ -427,6 +427,11 @@ class TestBadInput:
         assert np.isnan(est.std_error[1])
         assert np.isfinite(est.std_error[0])
 
+    def test_a_law_without_full_dimension(self):
+        law = multivariate_normal([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]], allow_singular=True)
+        with pytest.warns(ReliabilityWarning, match="covariance of the law's own draws is singular"):
+            AdaptiveImportanceSampler(law=law, budget=2_000, random_state=0).fit(lambda x: x**2)
+
     def test_an_error_of_func_comes_through(self):
         def func(x):
             raise ZeroDivisionError("mine")
