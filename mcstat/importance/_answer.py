@@ -125,7 +125,7 @@ def _sampling_warnings(sampler: AdaptiveImportanceSampler, block: Block, control
     if sampler._degenerate:
         warnings.append(
             "the covariance of the law's own draws is singular: a ridge was added to the parts, whose densities are "
-            "then of another dimension than the law's; leave out inputs that are constant or a linear function of others"
+            "then of another dimension than the law's; leave out constant inputs and linear functions of others"
         )
     if control == "regression":
         warnings.append("control='regression' has a bias of order 1/n; 'crossfit' has none")
