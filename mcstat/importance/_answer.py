@@ -62,6 +62,7 @@ def answer(sampler: AdaptiveImportanceSampler) -> dict[str, Any]:
         "info": {
             "sampled_points": sampler.n_calls_,
             "final_points": len(block.x),
+            "laplace_points": sampler._laplace_calls,
             "seconds": sampler._seconds,
             "entropy": entropy_of(sampler._root),
             "mcstat": __version__,
