@@ -1,6 +1,19 @@
-from . import core, datasets, importance, kernels, study
+from . import core, datasets, importance, kernels, ordinal, privacy, state_space, study
 from ._version import __version__
 from .core.estimate import Estimate
 from .core.registry import find, methods
 
-__all__ = ["Estimate", "__version__", "core", "datasets", "find", "importance", "kernels", "methods", "study"]
+__all__ = [
+    "Estimate",
+    "__version__",
+    "core",
+    "datasets",
+    "find",
+    "importance",
+    "kernels",
+    "methods",
+    "ordinal",
+    "privacy",
+    "state_space",
+    "study",
+]

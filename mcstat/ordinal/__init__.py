@@ -1,0 +1,5 @@
+"""Ordinal regression: proportional odds, its relaxations, and rare classes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
