@@ -44,13 +44,14 @@ class RowBlocks:
     """
 
     def __init__(self, data: Any, name: str = "X") -> None:
-        from scipy.sparse import issparse
+        from scipy.sparse import csr_array, issparse
 
         self.name = name
         self.names: tuple[str, ...] | None = None
         self.kind: Literal["dense", "sparse", "dask"]
+        self._data: Any
         if issparse(data):
-            self.kind, self._data = "sparse", data.tocsr()
+            self.kind, self._data = "sparse", csr_array(data)
         elif type(data).__module__.partition(".")[0] == "dask":
             if data.ndim == 2 and data.numblocks[1] > 1:
                 data = data.rechunk({1: -1})
@@ -71,7 +72,7 @@ class RowBlocks:
     @property
     def block_rows(self) -> int:
         """Rows of a block; a function of the number of columns alone, so that results keep their bits."""
-        return max(64, min(_MOST_ROWS, _BLOCK_BYTES // (8 * self.n_columns)))
+        return max(4 * self.n_columns, min(_MOST_ROWS, _BLOCK_BYTES // (8 * self.n_columns)))
 
     def map(self, function: Callable[..., Result], *along: NDArray[Any]) -> Iterator[Result]:
         """Call ``function(block, *parts)`` on every block, in order.

@@ -1,4 +1,16 @@
+from ._distortion import Distortion, embedding_distortion
 from ._leverage import leverage_scores
-from ._lewis import lewis_weights
+from ._lewis import LewisInfo, lewis_weights
+from ._sampler import LpSampler
+from ._sensitivity import lp_sensitivities, total_sensitivity
 
-__all__ = ["leverage_scores", "lewis_weights"]
+__all__ = [
+    "Distortion",
+    "LewisInfo",
+    "LpSampler",
+    "embedding_distortion",
+    "leverage_scores",
+    "lewis_weights",
+    "lp_sensitivities",
+    "total_sensitivity",
+]

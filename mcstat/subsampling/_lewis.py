@@ -116,12 +116,15 @@ def _iterate(
     transform = transform * (rank / rows.n_rows) ** (1 / p - 0.5)
     eta, rises, before = 4 / (p + 2), 0, np.inf
     for step in range(1, max_iter + 1):
-        parts = list(rows.map(partial(_step_block, transform=transform, p=p, eta=eta), log_w))
-        log_w = np.concatenate([new for new, _, _ in parts])
-        residual = max(gap for _, gap, _ in parts)
+        news, residual, metric = [], 0.0, np.zeros((rank, rank))
+        for new, gap, product in rows.map(partial(_step_block, transform=transform, p=p, eta=eta), log_w):
+            news.append(new)
+            residual = max(residual, gap)
+            metric += product
+        log_w = np.concatenate(news)
         if residual <= tol:
             return log_w, LewisInfo(step, True, residual, rank)
-        values, vectors = np.linalg.eigh(sum(product for _, _, product in parts))
+        values, vectors = np.linalg.eigh(metric)
         transform = transform @ (vectors / np.sqrt(values))
         rises, before = rises + (residual > before), residual
         if rises == 2:
