@@ -44,14 +44,14 @@ class RowBlocks:
     """
 
     def __init__(self, data: Any, name: str = "X") -> None:
-        from scipy.sparse import csr_array, issparse
+        from scipy.sparse import issparse
 
         self.name = name
         self.names: tuple[str, ...] | None = None
         self.kind: Literal["dense", "sparse", "dask"]
         self._data: Any
-        if issparse(data):
-            self.kind, self._data = "sparse", csr_array(data)
+        if issparse(data) and hasattr(data, "tocsr"):
+            self.kind, self._data = "sparse", data.tocsr()
         elif type(data).__module__.partition(".")[0] == "dask":
             if data.ndim == 2 and data.numblocks[1] > 1:
                 data = data.rechunk({1: -1})

@@ -140,9 +140,7 @@ def _climb(whole: FloatArray, small: FloatArray, x: FloatArray, p: float, sign: 
     return x
 
 
-def _value_and_slope(
-    whole: FloatArray, small: FloatArray, x: FloatArray, p: float
-) -> tuple[FloatArray, FloatArray]:
+def _value_and_slope(whole: FloatArray, small: FloatArray, x: FloatArray, p: float) -> tuple[FloatArray, FloatArray]:
     """log ratio (k,) and its gradient (k, r) at each row of x (k, r)."""
     value, slope = np.zeros(len(x)), np.zeros_like(x)
     for matrix, sign in ((small, 1.0), (whole, -1.0)):

@@ -199,7 +199,9 @@ class LpSampler(Estimator):
             values = values[:, None] if values.ndim == 1 else values
             names = tuple(f"total{j + 1}" for j in range(values.shape[1]))
         if len(values) != len(self.indices_):
-            raise InvalidData(f"target must give one value a row, got shape {values.shape} for {len(self.indices_)} rows")
+            raise InvalidData(
+                f"target must give one value a row, got shape {values.shape} for {len(self.indices_)} rows"
+            )
         weighted = self.weights_[:, None] * values
         return Estimate(
             value=weighted.sum(axis=0),

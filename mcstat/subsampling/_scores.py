@@ -46,5 +46,5 @@ def _choose(X: Any, p: float, random_state: RandomState) -> str:
     if p <= 2:
         return "lewis"
     d = RowBlocks(X).n_columns
-    total = float(total_sensitivity(X, p, n_samples=30, random_state=random_state))
+    total = float(total_sensitivity(X, p, n_samples=30, method="coreset", random_state=random_state))
     return "lewis" if d ** (p / 2) <= d ** (2 / p) * total ** (2 - 4 / p) else "sensitivity+leverage"

@@ -130,7 +130,13 @@ def lp_sensitivities(
 
 
 def total_sensitivity(
-    X: Any, p: float, *, n_samples: int = 200, n_jobs: int | None = None, random_state: RandomState = None
+    X: Any,
+    p: float,
+    *,
+    n_samples: int = 200,
+    method: str = "exact",
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
 ) -> Estimate:
     """Estimate the sum of all lp sensitivities from a few rows.
 
@@ -144,6 +150,8 @@ def total_sensitivity(
         Order, >= 1.
     n_samples : int
         Rows drawn, at least 2.
+    method : {"exact", "coreset", "auto"}
+        How the drawn rows' sensitivities are found; see :func:`lp_sensitivities`.
     n_jobs : int, optional
         Threads.
     random_state : None, int, SeedSequence or Generator
@@ -168,18 +176,19 @@ def total_sensitivity(
     """
     p = check_real("p", p, 1.0)
     check_integer("n_samples", n_samples, 2)
+    check_option("method", method, ("exact", "coreset", "auto"))
     root, started = root_seed(random_state), perf_counter()
     matrix = RowBlocks(X)
     weights = np.asarray(lewis_weights(X, p))
     rng = stream(root, "total_sensitivity", Purpose.SAMPLE, 0)
     chosen = rng.choice(matrix.n_rows, size=n_samples, p=weights / weights.sum())
     distinct, places = np.unique(chosen, return_inverse=True)
-    sigma = np.asarray(lp_sensitivities(X, p, rows=distinct, method="exact", n_jobs=n_jobs))
+    sigma = np.asarray(lp_sensitivities(X, p, rows=distinct, method=method, n_jobs=n_jobs, random_state=root))
     ratios = weights.sum() * sigma[places] / weights[chosen]
     return Estimate(
         value=ratios.mean(),
         std_error=ratios.std(ddof=1) / np.sqrt(n_samples),
-        names=["total_sensitivity"],
+        names=("total_sensitivity",),
         kind="monte_carlo",
         df=n_samples - 1,
         estimand=f"sum of the l{p:g} sensitivities",
@@ -244,7 +253,7 @@ def _upper_by_programme(a: FloatArray, matrix: FloatArray) -> float:
     """Solve min t with A' y = a, |y| <= t: the dual for p = 1, where reweighting converges slowly."""
     from scipy.optimize import linprog
 
-    n, r = matrix.shape
+    n = len(matrix)
     if not a.any():
         return 0.0
     # y = t (2 s - 1) with s in [0, 1] would be bilinear; y = u - t with 0 <= u <= 2 t is not.
