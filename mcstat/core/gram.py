@@ -82,7 +82,7 @@ def whiten(rows: RowBlocks, refine: bool | None = None) -> Whitening:
         return Whitening(np.zeros((rows.n_columns, 0)), 0, np.inf, 1)
 
     values, vectors = np.linalg.eigh(product)
-    passes, condition = 1, float(np.sqrt(values[-1] / max(values[0], np.finfo(float).tiny)))
+    passes, condition = 1, float(np.sqrt(values[-1] / max(values[0], 1e-30)))
     drowning = values[0] < _DROWNING
     transform = transform @ (vectors / np.sqrt(np.maximum(values, 0.0) + (_SHIFT if drowning else 0.0)))
     if refine is None:

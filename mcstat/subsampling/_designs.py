@@ -48,7 +48,7 @@ def inclusion_probabilities(scores: FloatArray, size: float) -> FloatArray:
     k = int(np.argmax(ratio <= 1.0))
     probabilities = np.minimum(scores * ((size - k) / rest[k]), 1.0)
     probabilities[order[:k]] = 1.0
-    return probabilities
+    return np.asarray(probabilities)
 
 
 def draw(probabilities: FloatArray, design: str, rng: Generator) -> Draw:

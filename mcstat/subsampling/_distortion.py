@@ -113,7 +113,7 @@ def _starts(small: FloatArray, vectors: FloatArray, p: float, rng: np.random.Gen
 
 
 def _log_ratio(whole: FloatArray, small: FloatArray, x: FloatArray, p: float) -> FloatArray:
-    """log ``|S A x|_p^p - log |A x|_p^p`` of each row of x (k, r), in chunks that fit a cache."""
+    """Find log ``|S A x|_p^p - log |A x|_p^p`` of each row of x (k, r), in chunks that fit a cache."""
     return np.array([np.log(_power(small, row, p)) - np.log(_power(whole, row, p)) for row in x])
 
 
@@ -141,7 +141,7 @@ def _climb(whole: FloatArray, small: FloatArray, x: FloatArray, p: float, sign: 
 
 
 def _value_and_slope(whole: FloatArray, small: FloatArray, x: FloatArray, p: float) -> tuple[FloatArray, FloatArray]:
-    """log ratio (k,) and its gradient (k, r) at each row of x (k, r)."""
+    """Find the log ratio (k,) and its gradient (k, r) at each row of x (k, r)."""
     value, slope = np.zeros(len(x)), np.zeros_like(x)
     for matrix, sign in ((small, 1.0), (whole, -1.0)):
         power, gradient = np.zeros(len(x)), np.zeros_like(x)

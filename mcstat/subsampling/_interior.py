@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mcstat.subsampling._reweighting import weighted_gram
+from mcstat.subsampling._reweighting import rounding_loss, weighted_gram
 
 __all__ = ["check_loss", "quantile_by_interior_point"]
 
@@ -56,10 +56,10 @@ def quantile_by_interior_point(
     offset = 1e-3 * np.abs(residual).mean() + np.finfo(float).tiny
     z, w = np.maximum(-residual, 0.0) + offset, np.maximum(residual, 0.0) + offset
     b = -start
-    for step in range(1, max_iter + 1):
-        gap = z @ a + w @ room
-        if gap <= tol * check_loss(y + x @ b, quantile):
-            break
+    steps = 0
+    floor = rounding_loss(y, 1.0)
+    while (gap := z @ a + w @ room) > max(tol * check_loss(y + x @ b, quantile), floor) and steps < max_iter:
+        steps += 1
         q = 1.0 / (z / a + w / room)
         metric = weighted_gram(x, q)
         drive = z - w
@@ -78,7 +78,7 @@ def quantile_by_interior_point(
             primal, dual = _step(a, da, room, -da), _step(z, dz, w, dw)
         a, room = a + primal * da, room - primal * da
         b, z, w = b + dual * db, z + dual * dz, w + dual * dw
-    return -b, a, step
+    return np.asarray(-b), a, steps
 
 
 def _step(u: FloatArray, du: FloatArray, v: FloatArray, dv: FloatArray) -> float:

@@ -9,18 +9,18 @@ from warnings import warn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, clone
+from sklearn.utils.validation import validate_data
 
 from mcstat._version import __version__
 from mcstat.core.base import Estimator
-from mcstat.core.checks import check_array, check_integer, check_real
+from mcstat.core.checks import check_array, check_finite, check_integer, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, RankWarning, ReliabilityWarning
 from mcstat.core.estimate import Estimate
-from mcstat.core.frames import as_matrix
 from mcstat.core.gram import whiten
 from mcstat.core.parallel import single_threaded
 from mcstat.core.rows import RowBlocks
 from mcstat.subsampling._interior import check_loss, quantile_by_interior_point
-from mcstat.subsampling._reweighting import lp_by_reweighting
+from mcstat.subsampling._reweighting import lp_by_reweighting, rounding_loss
 from mcstat.subsampling._sampler import LpSampler
 from mcstat.subsampling._sandwich import sandwich
 
@@ -92,7 +92,7 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
         quantile: float = 0.5,
         sampler: LpSampler | None = None,
         fit_intercept: bool = True,
-        tol: float = 1e-9,
+        tol: float = 1e-12,
         max_iter: int = 200,
     ) -> None:
         self.p = p
@@ -123,13 +123,11 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
         if quantile != 0.5 and p != 1:
             raise InvalidParameter(f"quantile={quantile:g} wants p=1, got p={p:g}")
         started = perf_counter()
-        matrix, names = as_matrix("X", X)
-        response = check_array("y", y, 1)
-        if len(response) != len(matrix):
-            raise InvalidData(f"y must have {len(matrix)} entries like X, got {len(response)}")
+        matrix, response = validate_data(
+            self, X, y, dtype=np.float64, y_numeric=True, ensure_all_finite=False, ensure_min_samples=2
+        )
+        matrix, response = check_finite("X", matrix), check_array("y", response, 1)
         design = np.column_stack([np.ones(len(matrix)), matrix]) if self.fit_intercept else matrix
-        if len(design) < design.shape[1]:
-            raise InvalidData(f"X must have at least {design.shape[1]} rows, one a coefficient, got {len(design)}")
         weight = _check_weight(sample_weight, len(matrix))
 
         with single_threaded():
@@ -139,8 +137,8 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
         first = 1 if self.fit_intercept else 0
         self.intercept_ = float(self._beta[0]) if self.fit_intercept else 0.0
         self.coef_ = self._beta[first:]
-        self.n_features_in_ = matrix.shape[1]
-        self._names = ("intercept",) * first + (names or tuple(f"x{j + 1}" for j in range(matrix.shape[1])))
+        names = getattr(self, "feature_names_in_", [f"x{j + 1}" for j in range(matrix.shape[1])])
+        self._names = ("intercept",) * first + tuple(str(name) for name in names)
         self._n = len(matrix)
         return self
 
@@ -164,7 +162,9 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
         self._beta = basis.transform @ b
         self.objective_ = _loss(y - x @ b, p, quantile)
         self.lower_bound_ = min(max(bound, 0.0), self.objective_)
-        self.gap_ = (self.objective_ - self.lower_bound_) / self.objective_ if self.objective_ > 0 else 0.0
+        self.gap_ = (
+            (self.objective_ - self.lower_bound_) / self.objective_ if self.objective_ > rounding_loss(y, p) else 0.0
+        )
         if self.sampler is None and self.gap_ > self.tol:
             warn(
                 f"the gap is {self.gap_:.2g} after {self.n_iter_} steps; raise max_iter",
@@ -205,9 +205,7 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
     def predict(self, X: Any) -> FloatArray:
         """Fitted values, (m,), for X (m, d)."""
         self._check_fitted()
-        matrix, _ = as_matrix("X", X)
-        if matrix.shape[1] != self.n_features_in_:
-            raise InvalidData(f"X must have {self.n_features_in_} features, got {matrix.shape[1]}")
+        matrix = check_finite("X", validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False))
         return np.asarray(matrix @ self.coef_ + self.intercept_)
 
 

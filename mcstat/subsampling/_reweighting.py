@@ -5,15 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lp_by_reweighting", "weighted_gram"]
+__all__ = ["lp_by_reweighting", "rounding_loss", "weighted_gram"]
 
 FloatArray = NDArray[np.float64]
 
 _BLOCK_ROWS = 4096
 
 
+def rounding_loss(y: FloatArray, p: float) -> float:
+    """Loss ``|r|_p^p`` of residuals that are rounding errors of the response y."""
+    return float(len(y) * (100 * np.finfo(float).eps * np.abs(y).max()) ** p)
+
+
 def weighted_gram(x: FloatArray, weights: FloatArray) -> FloatArray:
-    """x' diag(weights) x in blocks of rows, without a second copy of x (n, r)."""
+    """Find x' diag(weights) x in blocks of rows, without a second copy of x (n, r)."""
     total = np.zeros((x.shape[1], x.shape[1]))
     for start in range(0, len(x), _BLOCK_ROWS):
         part = x[start : start + _BLOCK_ROWS]
@@ -49,7 +54,8 @@ def lp_by_reweighting(
     power = p / (p - 1)
     damping = 1 / (p - 1) if p > 2 else 1.0
     weights, smoothing = np.ones(len(y)), 1e-3
-    best, best_loss, bound = np.zeros(x.shape[1]), np.inf, 0.0
+    best: FloatArray = np.zeros(x.shape[1])
+    best_loss, bound = np.inf, 0.0
     if start is not None:
         residual = np.abs(y - x @ start)
         best, best_loss = start, float((residual**p).sum())
@@ -62,12 +68,12 @@ def lp_by_reweighting(
         scale = np.abs(dual).max()
         size = np.abs(residual)
         loss = float((size**p).sum())
-        if scale == 0 or loss == 0:
-            return b, 0.0, step
+        if scale == 0 or loss <= rounding_loss(y, p):
+            return np.asarray(b), 0.0, step
         norm = scale * (np.abs(dual / scale) ** power).sum() ** (1 / power)
-        bound = max(bound, float(dual @ y / norm) ** p)
+        bound = max(bound, max(float(dual @ y / norm), 0.0) ** p)
         if loss < best_loss:
-            best, best_loss = b, loss
+            best, best_loss = np.asarray(b), loss
         if best_loss - bound <= tol * best_loss:
             break
         weights = weights ** (1 - damping) * _weights(size, p, smoothing) ** damping

@@ -187,7 +187,7 @@ class LpSampler(Estimator):
         Returns
         -------
         Estimate
-            Kind ``"monte_carlo"``. Its covariance is unbiased for the Poisson design and for draws with replacement, and
+            Kind ``"monte_carlo"``. Its covariance is unbiased for the Poisson design and draws with replacement, and
             Hajek's approximation for the fixed design.
         """
         self._check_fitted()

@@ -113,11 +113,11 @@ def lp_sensitivities(
         if certify and method != "exact":
             raise InvalidParameter(f"certify=True wants method='exact', got {method!r}")
         if p == 2:
-            scores = np.minimum(squared_norms(matrix, basis.transform), 1.0)[asked]
+            scores: FloatArray = np.minimum(squared_norms(matrix, basis.transform), 1.0)[asked]
             return (scores, scores) if certify else scores
         if method == "bound":
             weights = np.asarray(lewis_weights(X, p))
-            return np.minimum(weights * max(1.0, basis.rank ** (p / 2 - 1)), 1.0)[asked]
+            return np.asarray(np.minimum(weights * max(1.0, basis.rank ** (p / 2 - 1)), 1.0)[asked])
         targets = _whitened(matrix, basis.transform, asked)
         if method == "exact":
             sample = np.concatenate(list(matrix.map(partial(_times, transform=basis.transform))))
@@ -126,7 +126,8 @@ def lp_sensitivities(
         lower, upper = _bounds(targets, sample, p, tol, n_jobs)
         if certify and p == 1:
             upper = np.array([_upper_by_programme(a, sample) for a in targets])
-    return (lower, np.minimum(upper, 1.0)) if certify else np.minimum(lower, 1.0)
+    lower, upper = np.minimum(lower, 1.0), np.minimum(upper, 1.0)
+    return (lower, upper) if certify else lower
 
 
 def total_sensitivity(
@@ -264,7 +265,8 @@ def _upper_by_programme(a: FloatArray, matrix: FloatArray) -> float:
     )
     if answer.status != 0:
         return np.inf
-    y = answer.x[:n] - answer.x[n]
+    solution = np.asarray(answer.x)
+    y = solution[:n] - solution[n]
     # What is left of A' y = a is moved into y by least squares, so that the bound holds in spite of rounding.
     y = y + matrix @ np.linalg.lstsq(matrix.T @ matrix, a - matrix.T @ y, rcond=None)[0]
     return float(np.abs(y).max())
