@@ -9,16 +9,16 @@ from warnings import warn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, clone
-from sklearn.utils.validation import validate_data
 
 from mcstat._version import __version__
 from mcstat.core.base import Estimator
-from mcstat.core.checks import check_array, check_finite, check_integer, check_real
+from mcstat.core.checks import check_array, check_integer, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, RankWarning, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.gram import whiten
 from mcstat.core.parallel import single_threaded
 from mcstat.core.rows import RowBlocks
+from mcstat.core.supervised import check_features, check_regression
 from mcstat.subsampling._interior import check_loss, quantile_by_interior_point
 from mcstat.subsampling._reweighting import lp_by_reweighting, rounding_loss
 from mcstat.subsampling._sampler import LpSampler
@@ -123,10 +123,7 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
         if quantile != 0.5 and p != 1:
             raise InvalidParameter(f"quantile={quantile:g} wants p=1, got p={p:g}")
         started = perf_counter()
-        matrix, response = validate_data(
-            self, X, y, dtype=np.float64, y_numeric=True, ensure_all_finite=False, ensure_min_samples=2
-        )
-        matrix, response = check_finite("X", matrix), check_array("y", response, 1)
+        matrix, response = check_regression(self, X, y)
         design = np.column_stack([np.ones(len(matrix)), matrix]) if self.fit_intercept else matrix
         weight = _check_weight(sample_weight, len(matrix))
 
@@ -147,7 +144,7 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
         basis = whiten(RowBlocks(design * scale[:, None], "X"))
         if basis.rank < design.shape[1]:
             warn(
-                f"X has rank {basis.rank} of {design.shape[1]} columns; the fit is one of many",
+                f"X has rank {basis.rank} of {design.shape[1]} columns; the coefficients are the shortest of many",
                 RankWarning,
                 stacklevel=3,
             )
@@ -160,6 +157,9 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
         else:
             b, bound, self.n_iter_ = lp_by_reweighting(x, y, p, self.tol, self.max_iter)
         self._beta = basis.transform @ b
+        if basis.rank < design.shape[1]:
+            # Of the many coefficients with these fitted values, the shortest: R beta = b with X = (X T) R.
+            self._beta = np.linalg.pinv(x.T @ (design * scale[:, None])) @ b
         self.objective_ = _loss(y - x @ b, p, quantile)
         self.lower_bound_ = min(max(bound, 0.0), self.objective_)
         self.gap_ = (
@@ -205,8 +205,7 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
     def predict(self, X: Any) -> FloatArray:
         """Fitted values, (m,), for X (m, d)."""
         self._check_fitted()
-        matrix = check_finite("X", validate_data(self, X, dtype=np.float64, reset=False, ensure_all_finite=False))
-        return np.asarray(matrix @ self.coef_ + self.intercept_)
+        return np.asarray(check_features(self, X) @ self.coef_ + self.intercept_)
 
 
 def _check_weight(sample_weight: ArrayLike | None, n: int) -> FloatArray:
