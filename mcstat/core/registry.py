@@ -38,11 +38,15 @@ class Case:
         Keyword arguments of ``estimator.fit``.
     truth : mapping of str to float
         The true value of each quantity, by its name in the Estimate.
+    long : mapping of str to object, optional
+        Settings of the estimator with which ``fit`` takes a minute and has finished work early: for methods that
+        promise to come back from Ctrl-C with what is done.
     """
 
     estimator: Any
     fit: Mapping[str, Any]
     truth: Mapping[str, float]
+    long: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
