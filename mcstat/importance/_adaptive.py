@@ -406,15 +406,6 @@ class AdaptiveImportanceSampler(Estimator):
 
     # Settings --------------------------------------------------------------------------------------------------
 
-    def _forget(self) -> None:
-        """A refit starts from nothing, also when it fails half-way."""
-        for name in [name for name in vars(self) if name.endswith("_") or name.startswith("_")]:
-            delattr(self, name)
-        self._blocks: list[Block] = []
-        self._seconds = 0.0
-        self._laplace_calls = 0
-        self._answer = None
-
     def _batch_size(self) -> int:
         return int(self.batch * self.budget)
 

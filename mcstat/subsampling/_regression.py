@@ -116,6 +116,7 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
         -------
         LpRegressor
         """
+        self._forget()
         p = check_real("p", self.p, 1.0)
         quantile = check_real("quantile", self.quantile, 0.0, 1.0, closed="neither")
         check_real("tol", self.tol, 0.0, closed="neither")

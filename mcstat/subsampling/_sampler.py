@@ -113,6 +113,7 @@ class LpSampler(Estimator):
         -------
         LpSampler
         """
+        self._forget()
         p = check_real("p", self.p, 1.0)
         check_option("score", self.score, SCORES)
         check_option("design", self.design, DESIGNS)
@@ -121,6 +122,8 @@ class LpSampler(Estimator):
             raise InvalidParameter(f"score='root_leverage' wants p < 2, got p={p:g}")
         root, started = root_seed(self.random_state), perf_counter()
         rows = RowBlocks(X)
+        if rows.n_rows < 2:
+            raise InvalidData("X must have at least 2 rows, got 1")
         weight = _check_weight(sample_weight, rows)
         data = X if weight is None else np.asarray(rows.take(np.arange(rows.n_rows))) * weight[:, None] ** (1 / p)
 
