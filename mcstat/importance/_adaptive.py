@@ -406,6 +406,13 @@ class AdaptiveImportanceSampler(Estimator):
 
     # Settings --------------------------------------------------------------------------------------------------
 
+    def _forget(self) -> None:
+        super()._forget()
+        self._blocks: list[Block] = []
+        self._seconds = 0.0
+        self._laplace_calls = 0
+        self._answer = None
+
     def _batch_size(self) -> int:
         return int(self.batch * self.budget)
 
