@@ -38,10 +38,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
 
     def _forget(self) -> None:
         """Start ``fit`` from nothing: when it fails, no old answer must be left."""
-        for name in [name for name in vars(self) if name.endswith("_") or name.startswith("_")]:
-            # What scikit-learn's metadata routing was told is a setting.
-            if name != "_metadata_request":
-                delattr(self, name)
+        for name in [name for name in vars(self) if name.endswith("_") and not name.endswith("__")]:
+            delattr(self, name)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Fitted attributes end in one underscore."""

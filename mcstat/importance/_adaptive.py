@@ -407,7 +407,9 @@ class AdaptiveImportanceSampler(Estimator):
     # Settings --------------------------------------------------------------------------------------------------
 
     def _forget(self) -> None:
-        super()._forget()
+        """A refit starts from nothing, also when it fails half-way."""
+        for name in [name for name in vars(self) if name.endswith("_") or name.startswith("_")]:
+            delattr(self, name)
         self._blocks: list[Block] = []
         self._seconds = 0.0
         self._laplace_calls = 0
