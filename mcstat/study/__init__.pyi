@@ -1,4 +1,5 @@
+from ._claims import Claim, ClaimTable
 from ._result import StudyResult
 from ._study import SimulationStudy
 
-__all__ = ["SimulationStudy", "StudyResult"]
+__all__ = ["Claim", "ClaimTable", "SimulationStudy", "StudyResult"]
