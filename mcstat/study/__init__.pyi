@@ -1,5 +1,7 @@
 from ._claims import Claim, ClaimTable
+from ._ranks import SbcResult
 from ._result import StudyResult
+from ._sbc import sbc
 from ._study import SimulationStudy
 
-__all__ = ["Claim", "ClaimTable", "SimulationStudy", "StudyResult"]
+__all__ = ["Claim", "ClaimTable", "SbcResult", "SimulationStudy", "StudyResult", "sbc"]
