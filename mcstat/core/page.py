@@ -26,6 +26,16 @@ th, td { padding: .2rem .7rem; white-space: nowrap; border-bottom: 1px solid var
 th:first-child, td:first-child { text-align: left; }
 figure { margin: 1.5rem 0; max-width: 34rem; } svg { width: 100%; height: auto; display: block; }
 figcaption { font-size: .9rem; opacity: .85; } a { color: var(--accent); }
+.verdict { border: 1px solid; border-radius: .6rem; padding: .05rem .5rem; font-weight: 600; white-space: nowrap; }
+.reproduced { color: var(--third); } .not-reproduced, .crashed { color: var(--second); }
+.not-at-this-scale { opacity: .75; } .reported { color: var(--accent); }
+table.claims { width: 100%; } .claims th, .claims td { text-align: left; vertical-align: top; white-space: normal; }
+.claims small { display: block; opacity: .85; } .claims svg.gauge { width: 120px; margin-top: .2rem; }
+.claims .number { white-space: nowrap; }
+@media (max-width: 45rem) { .claims thead { display: none; } .claims tr { display: block; padding: .6rem 0;
+  border-bottom: 2px solid var(--grid); } .claims td { display: flex; gap: .8rem; border: 0; padding: .1rem 0; }
+  .claims td::before { content: attr(data-label); flex: 0 0 5.5rem; opacity: .75; } .claims .number {
+  white-space: normal; } }
 """
 
 

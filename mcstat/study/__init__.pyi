@@ -1,7 +1,8 @@
 from ._claims import Claim, ClaimTable
 from ._ranks import SbcResult
+from ._report import report
 from ._result import StudyResult
 from ._sbc import sbc
 from ._study import SimulationStudy
 
-__all__ = ["Claim", "ClaimTable", "SbcResult", "SimulationStudy", "StudyResult", "sbc"]
+__all__ = ["Claim", "ClaimTable", "SbcResult", "SimulationStudy", "StudyResult", "report", "sbc"]

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
+from mcstat.core._svg import gauge
 from mcstat.core.errors import InvalidParameter
 from mcstat.study._digits import digits
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NOT_AT_THIS_SCALE", "NOT_REPRODUCED", "REPORTED", "REPRODUCED", "Claim", "ClaimTable"]
+__all__ = ["NOT_AT_THIS_SCALE", "NOT_REPRODUCED", "REPORTED", "REPRODUCED", "VERDICTS", "Claim", "ClaimTable", "badge"]
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 NOT_AT_THIS_SCALE, REPORTED = "not at this scale", "reported"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_AT_THIS_SCALE, REPORTED)
 _COLUMNS = ("name", "setting", "source", "published", "measured", "mcse", "low", "high", "unit", "verdict", "note")
 
 
@@ -110,8 +112,8 @@ class Claim:
             return ""
         low, high = self.band
         if math.isinf(low):
-            return f"<= {high:g}"
-        return f">= {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+            return f"<= {high:.4g}"
+        return f">= {low:.4g}" if math.isinf(high) else f"{low:.4g} to {high:.4g}"
 
 
 class ClaimTable(tuple[Claim, ...]):
@@ -152,8 +154,7 @@ class ClaimTable(tuple[Claim, ...]):
     def counts(self) -> dict[str, int]:
         """How many claims have each verdict; verdicts that do not occur are left out."""
         verdicts = [claim.verdict for claim in self]
-        order = (REPRODUCED, NOT_REPRODUCED, NOT_AT_THIS_SCALE, REPORTED)
-        return {verdict: verdicts.count(verdict) for verdict in order if verdict in verdicts}
+        return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
 
     def __repr__(self) -> str:
         if not self:
@@ -170,9 +171,10 @@ class ClaimTable(tuple[Claim, ...]):
         return "\n".join(lines + notes)
 
     def _repr_html_(self) -> str:
-        titles = ("claim", "setting", "source", "published", "measured", "band", "verdict", "note")
+        titles = ("claim", "published", "measured", "band", "verdict")
         head = "".join(f"<th>{title}</th>" for title in titles)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_html_row, self))}</tbody></table>"
+        rows = "".join(map(_html_row, self))
+        return f'<table class="claims"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _number(name: str, value: Any) -> float:
@@ -210,7 +212,18 @@ def _row(claim: Claim) -> tuple[Any, ...]:
 
 
 def _html_row(claim: Claim) -> str:
-    badge = f'<span class="verdict {claim.verdict.replace(" ", "-")}">{claim.verdict}</span>'
-    texts = (claim.name, claim.setting, claim.source, claim.published or "-", claim.figure, claim.band_text)
-    cells = [*map(html.escape, texts), badge, html.escape(claim.note)]
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    said = "".join(f"<small>{html.escape(text)}</small>" for text in (claim.setting, claim.note) if text)
+    picture = "" if claim.band is None else gauge(claim.measured, claim.mcse, *claim.band)
+    cells = {
+        "claim": f"<div>{html.escape(claim.name)}{said}</div>",
+        "published": f"<div>{html.escape(claim.published or '-')}<small>{html.escape(claim.source)}</small></div>",
+        "measured": f'<span class="number">{html.escape(claim.figure)}</span>',
+        "band": f'<div><span class="number">{html.escape(claim.band_text) or "-"}</span><br>{picture}</div>',
+        "verdict": badge(claim.verdict),
+    }
+    return "<tr>" + "".join(f'<td data-label="{label}">{cell}</td>' for label, cell in cells.items()) + "</tr>"
+
+
+def badge(verdict: str) -> str:
+    """A verdict as HTML, in the colour that the page's style gives it."""
+    return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
