@@ -28,7 +28,7 @@ figure { margin: 1.5rem 0; max-width: 34rem; } svg { width: 100%; height: auto; 
 figcaption { font-size: .9rem; opacity: .85; } a { color: var(--accent); }
 .verdict { border: 1px solid; border-radius: .6rem; padding: .05rem .5rem; font-weight: 600; white-space: nowrap; }
 .reproduced { color: var(--third); } .not-reproduced, .crashed { color: var(--second); }
-.not-at-this-scale { opacity: .75; } .reported { color: var(--accent); }
+.not-at-this-scale, .not-run { opacity: .75; } .reported { color: var(--accent); }
 table.claims { width: 100%; } .claims th, .claims td { text-align: left; vertical-align: top; white-space: normal; }
 .claims small { display: block; opacity: .85; } .claims svg.gauge { width: 120px; margin-top: .2rem; }
 .claims .number { white-space: nowrap; }

@@ -14,11 +14,11 @@ from traceback import format_exception
 from typing import Any
 
 from mcstat.core._doctor import versions
-from mcstat.core.errors import InvalidParameter
+from mcstat.core.errors import InvalidParameter, MissingExtraError
 from mcstat.core.page import Section, write_page
 from mcstat.study._claims import VERDICTS, ClaimTable, badge
 
-__all__ = ["report"]
+__all__ = ["crash_word", "report"]
 
 
 def report(
@@ -84,8 +84,14 @@ _OVERVIEW = (
 def _section(name: str, table: ClaimTable | Exception, command: str | None) -> Section:
     words = f"Measured again by: {command}" if command else ""
     if isinstance(table, Exception):
-        return Section(name, f"This script crashed.\n\n{words}", ["".join(format_exception(table)).strip()])
+        text = table if isinstance(table, MissingExtraError) else "".join(format_exception(table)).strip()
+        return Section(name, f"This script: {crash_word(table)}.\n\n{words}", [text])
     return Section(name, words, [table])
+
+
+def crash_word(error: Exception) -> str:
+    """What became of a script that raised: one that lacks a package was "not run"."""
+    return "not run" if isinstance(error, MissingExtraError) else "crashed"
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ class _Overview:
     def _row(self, name: str) -> str:
         table = self.tables[name]
         if isinstance(table, Exception):
-            cells = f'<td colspan="{len(VERDICTS)}">{badge("crashed")}</td>'
+            cells = f'<td colspan="{len(VERDICTS)}">{badge(crash_word(table))}</td>'
         else:
             counts = table.counts()
             cells = "".join(f"<td>{counts.get(verdict, '')}</td>" for verdict in VERDICTS)
@@ -126,7 +132,7 @@ def _plain(tables: Mapping[str, ClaimTable | Exception], commands: Mapping[str, 
     for name, table in tables.items():
         plain[name] = {"command": commands.get(name)}
         if isinstance(table, Exception):
-            plain[name]["crash"] = f"{type(table).__name__}: {table}"
+            plain[name][crash_word(table)] = f"{type(table).__name__}: {table}"
         else:
             plain[name]["claims"] = [_finite(asdict(claim) | {"verdict": claim.verdict}) for claim in table]
     return plain

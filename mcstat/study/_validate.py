@@ -17,10 +17,10 @@ from importlib import import_module
 from pathlib import Path
 
 import mcstat
-from mcstat.core.errors import InvalidParameter, MCStatWarning
+from mcstat.core.errors import InvalidParameter, MCStatWarning, MissingExtraError
 from mcstat.core.registry import Card, methods
 from mcstat.study._claims import ClaimTable
-from mcstat.study._report import report
+from mcstat.study._report import crash_word, report
 
 __all__ = ["Job", "find_jobs", "validate"]
 
@@ -64,7 +64,8 @@ def validate(names: Sequence[str], *, quick: bool, folder: Path, n_jobs: int = 1
     Returns
     -------
     int
-        1 if a script crashed, else 0: that a claim is not reproduced is a finding, not an error.
+        1 if a script crashed, else 0: that a claim is not reproduced is a finding, not an error, and a script that
+        needs a package which is not installed is reported as not run.
 
     Raises
     ------
@@ -88,7 +89,8 @@ def validate(names: Sequence[str], *, quick: bool, folder: Path, n_jobs: int = 1
         about = {"size": "quick" if quick else "full", "seeds": "fixed in the scripts"}
         page = report(tables, folder / "index.html", title="mcstat: validation", commands=commands, about=about)
         print(f"The report: {page}")
-    return int(any(isinstance(table, Exception) for table in tables.values()))
+    failures = [table for table in tables.values() if isinstance(table, Exception)]
+    return int(any(not isinstance(failure, MissingExtraError) for failure in failures))
 
 
 def find_jobs() -> list[Job]:
@@ -158,7 +160,7 @@ def _outcome(job: Job, quick: bool, n_jobs: int) -> ClaimTable | Exception:
             outcome: ClaimTable | Exception = job.run(quick, n_jobs)
         print(outcome)
     except Exception as error:
-        print(f"CRASHED with {type(error).__name__}: {error}")
+        print(f"{crash_word(error)}: {type(error).__name__}: {error}")
         outcome = error
     print(f"({time.perf_counter() - start:.1f} s)\n", flush=True)
     return outcome

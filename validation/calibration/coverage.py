@@ -4,8 +4,8 @@
 
 A two-stage binomial test: intervals that alarm in the first stage (level 1e-2) are looked at again in 4000 fresh
 replicates (level 1e-4), and only these can fail them. Right intervals fail with a probability below 1e-6, intervals
-that cover 90 % pass with one of 0.1. A stage ends early when the method has used up its CPU seconds: the bands are those
-of the replicates that were run, and a verdict from less than half of them is withheld.
+that cover 90 % pass with one of 0.1. A stage ends early when the method has used up its CPU seconds: the bands are
+those of the replicates that were run, and a verdict from less than half of them is withheld.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Stage:
     seed: int
 
 
-QUICK = (Stage(400, 5.0, 1e-2, 1), Stage(4000, 10.0, 1e-4, 2))
+QUICK = (Stage(200, 5.0, 1e-2, 1), Stage(4000, 10.0, 1e-4, 2))
 FULL = (Stage(2000, 300.0, 1e-2, 1), Stage(4000, 600.0, 1e-4, 2))
 
 
