@@ -18,7 +18,7 @@ _STYLE = """
   --accent: #7db3ee; --second: #f0a06a; --third: #8fcf8f; } }
 body { margin: 0 auto; max-width: 62rem; padding: 1rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; font-size: 1.3rem; }
+h1, h2, p { overflow-wrap: anywhere; } h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; font-size: 1.3rem; }
 .scroll { overflow-x: auto; margin: 1rem 0; } pre { font-size: .85rem; line-height: 1.4; margin: 0; }
 .scroll > pre { background: var(--soft); padding: .8rem; width: max-content; min-width: calc(100% - 1.6rem); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }

@@ -16,7 +16,7 @@ from typing import Any
 from mcstat.core._doctor import versions
 from mcstat.core.errors import InvalidParameter, MissingExtraError
 from mcstat.core.page import Section, write_page
-from mcstat.study._claims import VERDICTS, ClaimTable, badge
+from mcstat.study._claims import ClaimTable, badge
 
 __all__ = ["crash_word", "report"]
 
@@ -101,18 +101,17 @@ class _Overview:
     tables: dict[str, ClaimTable | Exception]
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{badge(verdict)}</th>" for verdict in VERDICTS)
-        rows = "".join(map(self._row, self.tables))
-        return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f'<table class="claims"><tbody>{"".join(map(self._row, self.tables))}</tbody></table>'
 
     def _row(self, name: str) -> str:
         table = self.tables[name]
         if isinstance(table, Exception):
-            cells = f'<td colspan="{len(VERDICTS)}">{badge(crash_word(table))}</td>'
+            words = badge(crash_word(table))
         else:
-            counts = table.counts()
-            cells = "".join(f"<td>{counts.get(verdict, '')}</td>" for verdict in VERDICTS)
-        return f"<tr><td>{html.escape(name)}</td>{cells}</tr>"
+            words = " ".join(f"{count} {badge(verdict)}" for verdict, count in table.counts().items())
+        return (
+            f'<tr><td data-label="section">{html.escape(name)}</td><td data-label="claims"><div>{words}</div></td></tr>'
+        )
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def weighted_mse(estimates: np.ndarray, truth: np.ndarray) -> tuple[float, float
 
 def moments(quick: bool, n_jobs: int) -> ClaimTable:
     """Even moments of the standard normal, J = 10, 20 000 points, weights 1 / I^2."""
-    runs = 20 if quick else 200
+    runs = 12 if quick else 200
     samplers = {
         family: AdaptiveImportanceSampler(law=norm(), family=family, budget=20_000) for family in ("gaussian", "gmm")
     }
@@ -80,7 +80,7 @@ def moments(quick: bool, n_jobs: int) -> ClaimTable:
 
 def beams(quick: bool) -> ClaimTable:
     """One function, 100 laws, 20 000 points in all, uniform weights: against plain Monte Carlo at equal calls."""
-    runs, reference_size = (4, 2**16) if quick else (20, 2**19)
+    runs, reference_size, mixed_size = (3, 2**16, 500) if quick else (20, 2**19, 5_000)
     func, laws = make_perturbed_beams(100, random_state=0)
     rng = stream(root_seed(0), "validation beams", Purpose.DATA, 0)
     reference, variance = np.empty(100), np.empty(100)
@@ -88,7 +88,7 @@ def beams(quick: bool) -> ClaimTable:
         y = func(law.rvs(reference_size, random_state=rng))[:, 0]
         reference[j], variance[j] = y.mean(), y.var()
     separate = variance.sum() / 200
-    mixed_points = np.concatenate([law.rvs(5_000, random_state=rng) for law in laws])
+    mixed_points = np.concatenate([law.rvs(mixed_size, random_state=rng) for law in laws])
     log_densities = np.stack([law.logpdf(mixed_points) for law in laws], axis=1)
     log_mixture = np.logaddexp.reduce(log_densities, axis=1) - np.log(100)
     mixture = np.var(func(mixed_points) * np.exp(log_densities - log_mixture[:, None]), axis=0).sum() / 20_000
