@@ -52,7 +52,7 @@ def method_claims(card, quick: bool, n_jobs: int = 1) -> ClaimTable:
     claims = {term: judged(card, case, row, stages[0]) for term, row in found.items()}
     if alarmed:
         second = {row.term: row for row in run_stage(card, case, stages[1], n_jobs).itertuples()}
-        claims |= {term: judged(card, case, second[term], stages[1]) for term in alarmed}
+        claims |= {term: judged(card, case, second[term], stages[1]) for term in alarmed if term in second}
     return ClaimTable(claims.values())
 
 
@@ -64,9 +64,9 @@ def run_stage(card, case, stage: Stage, n_jobs: int):
     while done < stage.replicates and (done == 0 or seconds(result) < stage.seconds):
         done = min(done + BATCH, stage.replicates)
         result = study.run(done, n_jobs=n_jobs, random_state=stage.seed, resume=result, verbose=False)
-    if result.replicates.empty:
-        first = result.failures.iloc[0]
-        raise RuntimeError(f"failed in all {done} replicates; first {first['error']}: {first['message']}")
+        if result.replicates.empty:
+            first = result.failures.iloc[0]
+            raise RuntimeError(f"failed in all {done} replicates; first {first['error']}: {first['message']}")
     frame = result.to_frame()
     return frame[frame["term"].isin(list(case.truth))]
 
@@ -86,6 +86,8 @@ def band(n: int, alarm: float, conservative: bool) -> tuple[float, float]:
 
 
 def holds(row, stage: Stage, conservative: bool) -> bool:
+    if np.isnan(row.coverage):
+        return True
     low, high = band(row.n, stage.alarm, conservative)
     return not row.coverage < low and not row.coverage > high
 
