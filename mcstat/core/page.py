@@ -32,10 +32,10 @@ figcaption { font-size: .9rem; opacity: .85; } a { color: var(--accent); }
 table.claims { width: 100%; } .claims th, .claims td { text-align: left; vertical-align: top; white-space: normal; }
 .claims small { display: block; opacity: .85; } .claims svg.gauge { width: 120px; margin-top: .2rem; }
 .claims .number { white-space: nowrap; }
-@media (max-width: 45rem) { .claims thead { display: none; } .claims tr { display: block; padding: .6rem 0;
-  border-bottom: 2px solid var(--grid); } .claims td { display: flex; gap: .8rem; border: 0; padding: .1rem 0; }
-  .claims td::before { content: attr(data-label); flex: 0 0 5.5rem; opacity: .75; } .claims .number {
-  white-space: normal; } }
+@media (max-width: 45rem) { table.claims, .claims tbody, .claims tr { display: block; } .claims thead { display: none; }
+  .claims tr { padding: .6rem 0; border-bottom: 2px solid var(--grid); } .claims .number { white-space: normal; }
+  .claims td { display: flex; gap: .8rem; border: 0; padding: .1rem 0; overflow-wrap: anywhere; }
+  .claims td[data-label]::before { content: attr(data-label); flex: 0 0 5.5rem; opacity: .75; } }
 """
 
 

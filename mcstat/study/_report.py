@@ -109,9 +109,7 @@ class _Overview:
             words = badge(crash_word(table))
         else:
             words = " ".join(f"{count} {badge(verdict)}" for verdict, count in table.counts().items())
-        return (
-            f'<tr><td data-label="section">{html.escape(name)}</td><td data-label="claims"><div>{words}</div></td></tr>'
-        )
+        return f"<tr><td>{html.escape(name)}</td><td><div>{words}</div></td></tr>"
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ def sbc(
     method : estimator or callable
         As in :class:`SimulationStudy`. Its Estimate must use names of the prior; those that both have are ranked.
     n_replicates : int
-        1000 flag a posterior standard deviation that is 20 % off nearly always, one 10 % too small in two of three runs.
+        1000 flag a posterior standard deviation that is 20 % off nearly always, one 10 % too small in two runs of
+        three.
     n_draws : int
         Posterior draws that the parameter is ranked among.
     random_state : None, int, SeedSequence or Generator
