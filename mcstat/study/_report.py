@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from traceback import format_exception
+from traceback import TracebackException
 from typing import Any
 
 from mcstat.core._doctor import versions
@@ -84,9 +84,19 @@ _OVERVIEW = (
 def _section(name: str, table: ClaimTable | Exception, command: str | None) -> Section:
     words = f"Measured again by: {command}" if command else ""
     if isinstance(table, Exception):
-        text = table if isinstance(table, MissingExtraError) else "".join(format_exception(table)).strip()
+        text = table if isinstance(table, MissingExtraError) else _trace(TracebackException.from_exception(table))
         return Section(name, f"This script: {crash_word(table)}.\n\n{words}", [text])
     return Section(name, words, [table])
+
+
+def _trace(trace: TracebackException) -> str:
+    """The traceback with the names of files and not their folders: those are the machine's, and the page may travel."""
+    part: TracebackException | None = trace
+    while part is not None:
+        for frame in part.stack:
+            frame.filename = Path(frame.filename).name
+        part = part.__cause__ or part.__context__
+    return "".join(trace.format()).strip()
 
 
 def crash_word(error: Exception) -> str:
