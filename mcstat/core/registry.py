@@ -46,6 +46,9 @@ class Case:
         each replicate. None where the data are fixed and all randomness is the estimator's ``random_state``.
     conservative : bool
         The intervals promise to cover at least as often as their level says, so covering more often is no error.
+    long : mapping of str to object, optional
+        Settings of the estimator with which ``fit`` takes a minute and has finished work early: for methods that
+        promise to come back from Ctrl-C with what is done.
     """
 
     estimator: Any
@@ -53,6 +56,7 @@ class Case:
     truth: Mapping[str, float]
     draw: Callable[[Generator], Mapping[str, Any]] | None = None
     conservative: bool = False
+    long: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from joblib import parallel_config
 
 from mcstat.core.parallel import map_tasks
 from mcstat.study import SimulationStudy, sbc
-from tests.contract.cases import bits, every_method, fitted, quiet
+from tests.contract.cases import bits, fitted, methods_with, quiet
 from tests.study.methods import NoisyMean, normal_data, numbers, t_interval
 
 distributed = pytest.importorskip("distributed", reason="the dask extra is not installed")
@@ -59,7 +59,7 @@ def test_sbc_has_the_bits_of_a_serial_run(cluster):
     np.testing.assert_array_equal(serial.ranks, spread.ranks)
 
 
-@every_method
+@methods_with("n_jobs")
 @quiet
 @pytest.mark.slow
 def test_a_method_has_the_bits_of_a_serial_run(cluster, card):
