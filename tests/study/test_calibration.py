@@ -105,7 +105,7 @@ def test_a_method_that_always_fails_is_an_error():
     broken = Case(estimator=Mean(), fit={"y": 1}, truth={"mean": 0.0})
     with (
         pytest.warns(match="failed in all 50 replicates"),
-        pytest.raises(RuntimeError, match="failed in all 50 replicates; first TypeError"),
+        pytest.raises(RuntimeError, match="failed in the first 50 replicates; TypeError"),
     ):
         coverage.method_claims(Card(broken), quick=True)
 
