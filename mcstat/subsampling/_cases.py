@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mcstat.core.registry import Case
@@ -25,12 +27,11 @@ def lp_regressor() -> Case:
     """Median regression with Student's t errors."""
     from mcstat.subsampling import LpRegressor
 
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(500, 2))
     return Case(
         estimator=LpRegressor(p=1),
-        fit={"X": X, "y": 1.0 + X @ [2.0, -1.0] + rng.standard_t(4, size=500)},
+        fit=_student_regression(np.random.default_rng(0)),
         truth={"intercept": 1.0, "x1": 2.0, "x2": -1.0},
+        draw=_student_regression,
     )
 
 
@@ -68,3 +69,8 @@ def coreset() -> Case:
         fit={"X": matrix},
         truth={f"x{j + 1}": float(total) for j, total in enumerate((matrix**2).sum(axis=0))},
     )
+
+
+def _student_regression(rng: np.random.Generator) -> dict[str, Any]:
+    X = rng.normal(size=(500, 2))
+    return {"X": X, "y": 1.0 + X @ [2.0, -1.0] + rng.standard_t(4, size=500)}

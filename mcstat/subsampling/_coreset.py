@@ -47,10 +47,9 @@ class Coreset(WeightedSample):
 
     Notes
     -----
-    Rows are drawn independently. ``estimate(loss)`` gives the total of a loss over all n rows from the sample, with its
-    standard error; the default totals are the columns' sums of squares about zero. For logistic regression the size
-    that a given accuracy needs depends on the data (how nearly the classes separate); none of the three is a promise: look
-    at the standard error.
+    Rows are drawn independently. ``estimate(loss)`` gives the total of a loss over all n rows from the sample, with
+    its standard error; the default totals are the columns' sums of squares about zero. The size that a given accuracy
+    needs depends on the data (for logistic regression, on how nearly the classes separate): look at the standard error.
 
     References
     ----------

@@ -16,7 +16,7 @@ STREAMS = [MergeReduceCoreset(p=1, n_samples=150, random_state=0), OnlineSampler
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: type(stream).__name__)
 @pytest.mark.parametrize("chunk", [1, 7, 1_000, 4_001])
 def test_chunks_do_not_matter(stream, chunk):
-    rows = X[:2_000] if chunk == 1 else X
+    rows = X[:400] if chunk == 1 else X
     whole = type(stream)(**stream.get_params()).fit(rows)
     parts = type(stream)(**stream.get_params())
     for start in range(0, len(rows), chunk):
@@ -39,13 +39,13 @@ def test_chunks_do_not_matter(stream, chunk):
 def test_totals_are_unbiased_and_their_errors_right(make):
     power = getattr(make(0), "p", 2)
     truth = (np.abs(X) ** power).sum(axis=0)
-    runs = [make(k).fit(X).estimate() for k in range(200)]
+    runs = [make(k).fit(X).estimate() for k in range(120)]
     values = np.array([run.value for run in runs])
     spread = values.std(axis=0, ddof=1)
     z = (values.mean(axis=0) - truth) / (spread / np.sqrt(len(runs)))
     assert (np.abs(z) < 6).all()
     ratio = np.sqrt(np.mean([run.std_error**2 for run in runs], axis=0)) / spread
-    # A standard deviation from 200 runs errs by 5 %, more where tails are heavy.
+    # A standard deviation from 120 runs errs by 6 %, more where tails are heavy.
     assert (np.abs(ratio - 1) < 0.5).all()
 
 
