@@ -1,0 +1,287 @@
+"""Probability of a rare event, by importance sampling from a density that is learned level by level.
+
+Estimates P = P(g(X) <= 0). In standard normal space, with density phi:
+
+1. draw a batch from phi                                                            [_climb]
+2. choose an easier event than failure that enough of the points are in            [QuantileLevels, SmoothLevels]
+3. fit the family to these points, each weighted by phi / h: the density nearest
+   in Kullback-Leibler divergence (cross-entropy) to phi given that event           [ComponentFitter]
+4. draw a batch from it; go to 2, until the event is failure itself                 [_climb]
+5. spend the rest on a final sample from h, independent of all that chose h:
+   P = mean of 1{g <= 0} phi / h                                                    [_draw_final]
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mcstat.core.base import Estimator
+from mcstat.core.checks import check_integer, check_option, check_real
+from mcstat.core.errors import InvalidParameter, ReliabilityWarning
+from mcstat.core.estimate import Estimate
+from mcstat.core.jit import Pointwise
+from mcstat.core.parallel import map_tasks, single_threaded
+from mcstat.core.rng import Purpose, RandomState, root_seed
+from mcstat.importance import _rare_event as rare_event
+from mcstat.importance._components import FAMILIES, ComponentFitter
+from mcstat.importance._levels import LEVELS, QuantileLevels, SmoothLevels
+from mcstat.importance._limit_state import LimitState, Points, Tilted
+from mcstat.importance._normal_space import normal_space
+from mcstat.importance._proposal import BLOCK
+
+__all__ = ["CrossEntropy"]
+
+FloatArray = NDArray[np.float64]
+
+# From here on directions and radii are learned with fewer points than covariances.
+_MANY_DIMENSIONS = 10
+_RIDGE = 1e-6
+# Levels are numbered far enough apart for any budget.
+_MOST_BLOCKS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One finished level: the density it was drawn from, its points, and the value of the level they led to."""
+
+    proposal: Tilted
+    points: Points
+    level: float
+
+
+class CrossEntropy(Estimator):
+    """Probability that g(X) <= 0 when that is rare.
+
+    PLACEHOLDER
+    """
+
+    def __init__(
+        self,
+        law: Any,
+        *,
+        levels: str = "smooth",
+        family: str = "auto",
+        n_components: int = 2,
+        rho: float = 0.1,
+        target_cv: float = 1.5,
+        budget: int = 20_000,
+        batch: float = 0.05,
+        max_explore: float = 0.5,
+        defensive: float = 0.1,
+        vectorized: bool = True,
+        chunk_size: int | None = None,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: bool = True,
+    ) -> None:
+        self.law = law
+        self.levels = levels
+        self.family = family
+        self.n_components = n_components
+        self.rho = rho
+        self.target_cv = target_cv
+        self.budget = budget
+        self.batch = batch
+        self.max_explore = max_explore
+        self.defensive = defensive
+        self.vectorized = vectorized
+        self.chunk_size = chunk_size
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # The algorithm --------------------------------------------------------------------------------------------
+
+    def fit(self, g: Callable[[FloatArray], ArrayLike]) -> Self:
+        """Climb to the failure event, then draw the final sample: the whole budget is spent here.
+
+        Parameters
+        ----------
+        g : callable
+            Limit state, (n, d) inputs to (n,) or (n, 1) values, vectorised; failure is g <= 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidParameter, InvalidData, TypeError
+            Naming the argument, what it wants and what it got.
+        """
+        started = perf_counter()
+        self._forget()
+        transform = normal_space(self.law)
+        self._dim, self._root = transform.dim, root_seed(self.random_state)
+        self._check_parameters()
+        if not callable(g):
+            raise InvalidParameter(f"g must be callable, got {type(g).__name__}")
+        self._limit_state = LimitState(g if self.vectorized else Pointwise(g), transform, self._root, self.chunk_size)
+        with single_threaded():
+            self._climb()
+            self._draw_final(self.budget - self.n_calls_)
+        return self._finished(started)
+
+    def extend(self, n: int | None = None) -> Self:
+        """Draw more final points and pool them with those that are there.
+
+        Parameters
+        ----------
+        n : int, optional
+            How many; default what an interrupted fit left of its budget.
+        """
+        self._check_fitted()
+        started = perf_counter()
+        left = self.budget - self.n_calls_
+        if n is None and left <= 0:
+            raise InvalidParameter("extend() wants n, a number of points: the budget is spent")
+        n = left if n is None else check_integer("n", n, 1)
+        with single_threaded():
+            self._draw_final(n)
+        return self._finished(started)
+
+    def _climb(self) -> None:
+        """Steps 1 to 4."""
+        rule = QuantileLevels(self.rho) if self.levels == "quantile" else SmoothLevels(self.target_cv)
+        fitter = ComponentFitter.of(self._family(), self.n_components, ridge=_RIDGE)
+        proposal, level, n = Tilted.standard_normal(self._dim), None, self._batch_size()
+        while True:
+            points = Points.joined(self._draw(proposal, Purpose.EXPLORE, len(self._rungs), n))
+            step = rule(points, level)
+            level = step.level
+            importance = np.exp(step.log_importance - step.log_importance.max())
+            part = fitter.fit(points.u, importance, np.eye(self._dim))
+            self._rungs.append(Rung(proposal, points, level))
+            proposal = self.proposal_ = Tilted.around(part, self.defensive)
+            if step.reached:
+                self.stop_reason_ = "the failure event was reached"
+                return
+            if (len(self._rungs) + 1) * n > self.max_explore * self.budget:
+                self.stop_reason_ = "exploration reached max_explore"
+                return
+
+    def _draw_final(self, n: int) -> None:
+        """Step 5: ``n`` more points; blocks that are finished survive an interruption."""
+        self._draw(self.proposal_, Purpose.SAMPLE, 0, n, first=len(self._blocks), on_result=self._blocks.append)
+
+    def _draw(
+        self,
+        proposal: Tilted,
+        purpose: Purpose,
+        batch: int,
+        n: int,
+        *,
+        first: int = 0,
+        on_result: Callable[[Points], None] | None = None,
+    ) -> list[Points]:
+        """``n`` points of a batch, from its block number ``first`` on, one stream a block."""
+        tasks = [(batch * _MOST_BLOCKS + first + k, min(BLOCK, n - at)) for k, at in enumerate(range(0, n, BLOCK))]
+        return map_tasks(
+            partial(self._limit_state.draw, proposal, purpose),
+            tasks,
+            n_jobs=self.n_jobs,
+            label=f"{purpose.name.lower()} ({n} points)",
+            verbose=self.verbose,
+            on_result=on_result,
+        )
+
+    def _finished(self, started: float) -> Self:
+        """Note the time, and say aloud what makes the answer doubtful."""
+        self._seconds += perf_counter() - started
+        for text in self.estimate().warnings:
+            warnings.warn(text, ReliabilityWarning, stacklevel=3)
+        return self
+
+    # The answer ------------------------------------------------------------------------------------------------
+
+    def _make_estimate(self) -> Estimate:
+        return rare_event.answer(self)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """There is something to answer from: a final sample, or (after Ctrl-C) a finished level."""
+        return bool(getattr(self, "_rungs", ()))
+
+    @property
+    def sample_(self) -> FloatArray:
+        """(N, d) inputs of the final sample."""
+        return self._limit_state.transform(self._final.u)
+
+    @property
+    def values_(self) -> FloatArray:
+        """(N,) what g gave at them."""
+        return self._final.g
+
+    @property
+    def log_weights_(self) -> FloatArray:
+        """(N,) log of law over proposal at them."""
+        return self._final.log_weights
+
+    @property
+    def history_(self) -> dict[str, list[float]]:
+        """For each level: points used so far, its value, and the part of its points that failed."""
+        n = [len(rung.points.g) for rung in self._rungs]
+        return {
+            "n_points": np.cumsum(n).tolist(),
+            "level": [rung.level for rung in self._rungs],
+            "failed": [float(np.mean(rung.points.g <= 0)) for rung in self._rungs],
+        }
+
+    @property
+    def n_calls_(self) -> int:
+        """Points at which g was called, all levels included."""
+        return sum(len(points.g) for points in [*(rung.points for rung in self._rungs), *self._blocks])
+
+    @property
+    def _final(self) -> Points:
+        """The final sample; after Ctrl-C before it, the last level's, which is independent of its own density too."""
+        return Points.joined(self._blocks or [self._rungs[-1].points])
+
+    def plot(self, axes: Any = None) -> Any:
+        """Levels and, in two dimensions, the points of every level, on two matplotlib Axes (extra ``plot``)."""
+        return rare_event.plot(self, axes)
+
+    # Settings --------------------------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        """A refit starts from nothing, also when it fails half-way."""
+        for name in [name for name in vars(self) if name.endswith("_") or name.startswith("_")]:
+            delattr(self, name)
+        self._rungs: list[Rung] = []
+        self._blocks: list[Points] = []
+        self._seconds = 0.0
+
+    def _batch_size(self) -> int:
+        return int(self.batch * self.budget)
+
+    def _family(self) -> str:
+        if self.family == "auto":
+            return "gmm" if self._dim < _MANY_DIMENSIONS else "vmfnm"
+        return self.family
+
+    def _check_parameters(self) -> None:
+        check_option("levels", self.levels, LEVELS)
+        check_option("family", self.family, ("auto", *FAMILIES))
+        if self.family == "vmfnm" and self._dim < 2:
+            raise InvalidParameter("family='vmfnm' wants inputs of at least 2 dimensions, got 1; use 'gmm'")
+        check_integer("budget", self.budget, 10 * (self._dim + 2))
+        check_real("rho", self.rho, 0, 1, closed="neither")
+        check_real("target_cv", self.target_cv, 0, closed="neither")
+        check_real("max_explore", self.max_explore, 0, 1, closed="neither")
+        check_real("batch", self.batch, 0, self.max_explore, closed="right")
+        check_real("defensive", self.defensive, 0, 0.5, closed="left")
+        check_integer("n_components", self.n_components, 1)
+        most = int(self.rho * self._batch_size())
+        if self.n_components > most:
+            raise InvalidParameter(
+                f"n_components must be at most rho times a batch ({most} points), got {self.n_components}; raise budget"
+            )
+        if self.chunk_size is not None:
+            check_integer("chunk_size", self.chunk_size, 1)
