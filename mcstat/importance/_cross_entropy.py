@@ -43,6 +43,8 @@ FloatArray = NDArray[np.float64]
 
 # From here on directions and radii are learned with fewer points than covariances.
 _MANY_DIMENSIONS = 10
+# Members of a mixture: a mode without one is missed, and in many dimensions every member costs d parameters.
+_MEMBERS = {"gaussian": 1, "gmm": 4, "vmfnm": 2}
 _RIDGE = 1e-6
 # Levels are numbered far enough apart for any budget.
 _MOST_BLOCKS = 1_000_000
@@ -58,9 +60,90 @@ class Rung:
 
 
 class CrossEntropy(Estimator):
-    """Probability that g(X) <= 0 when that is rare.
+    """Probability that g(X) <= 0 when that is rare: of failure, ruin, overflow.
 
-    PLACEHOLDER
+    ``fit(g)`` learns where failures are through a ladder of easier events, and spends the rest of the budget on an
+    independent final sample there; ``estimate()`` gives the probability, unbiased, with its standard error.
+
+    Parameters
+    ----------
+    law : int, sequence of frozen distributions, or frozen multivariate normal
+        Of the inputs X: a dimension d (standard normal inputs), d marginals of independent inputs (anything with
+        ``ppf(u)``; ``isf(u)`` keeps the digits of far upper tails), or a law with ``mean`` and ``cov``.
+    levels : {"smooth", "quantile"}
+        The easier events. "smooth": indicators smoothed to Phi(-g / sigma), where sigma falls as fast as ``target_cv``
+        allows [2]_; "quantile": g <= gamma with gamma the ``rho``-quantile [1]_.
+    family : {"auto", "gaussian", "gmm", "vmfnm"}
+        What is fitted: a Gaussian, a mixture of Gaussians, or of von Mises-Fisher-Nakagami laws, which have d + 3
+        parameters a member. "auto" is "gmm" below 10 dimensions and "vmfnm" from there on.
+    n_components : int or "auto"
+        Members of a mixture: at least as many as there are regions of failure, for a region without one may be missed.
+        "auto" is 4 for "gmm" and 2 for "vmfnm".
+    rho : float
+        Part of the points that a quantile level keeps.
+    target_cv : float
+        Coefficient of variation that a smooth level's weights may have.
+    budget : int
+        Number of calls of g in all, exploration included; never exceeded, none left over.
+    batch, max_explore : float
+        Part of the budget a level, and largest part for all levels. Some hundred points a level are wanted, and in
+        many dimensions ten times d.
+    defensive : float
+        Share of unit Gaussians in every sampling density, at the means of the fitted members. The fitted densities
+        have lighter tails than the law: without this share the points far beyond the edge of failure are missed (see
+        Notes).
+    vectorized : bool
+        False: g takes one point (d,) and gives a number; it is compiled where Numba can.
+    chunk_size : int, optional
+        Most points handed to g at once. It does not change the numbers.
+    n_jobs : int, optional
+        Blocks of 4096 points run in parallel; the same bits for any number.
+    random_state : None, int, SeedSequence or Generator
+    verbose : bool
+        Progress bar for long fits.
+
+    Attributes
+    ----------
+    proposal_ : Tilted
+        Final sampling density in standard normal space, with ``rvs(size, random_state)`` and ``logpdf(u)``.
+    history_ : dict
+        For each level: points used so far, its value (gamma or sigma; 0 is failure itself), part that failed.
+    stop_reason_ : str
+    sample_, values_, log_weights_ : ndarray, shapes (N, d), (N,), (N,)
+        Inputs of the final sample, g there, log of law over proposal.
+    n_calls_ : int
+        Points at which g was called.
+
+    Notes
+    -----
+    The interval is symmetric on the log scale, value * exp(+- z se / value). At relative errors of a few per cent it
+    is the usual one and covers as its level says (``validation/importance/cross_entropy.py``). With too few points
+    both fall short, and this one less: nominal 95 % covered 92, 90 and 70 % at relative errors of 0.1, 0.3 and 0.4
+    where the usual one covered 91, 87 and 57 % (400 runs each). A relative error above 0.25 is warned of.
+
+    Where no final point fails the value is 0 with an unknown error (NaN), never "0 +- 0".
+
+    Classical cross-entropy with one Gaussian and 20 000 calls on a half-space of probability 2.3e-4 in the plane was
+    3 % too low on average and its 95 % intervals covered 62 %; with ``defensive=0.1`` 97 %, at a seventh of the error
+    (60 runs each).
+
+    The cost of a fit is O(n d^2) a sweep for Gaussians and O(n d) for "vmfnm", beside the calls of g; memory is
+    budget * d numbers.
+
+    References
+    ----------
+    .. [1] Rubinstein, R. Y. (1997). Optimization of computer simulation models with rare events. European Journal of
+       Operational Research 99, 89-112. doi:10.1016/S0377-2217(96)00385-2.
+    .. [2] Papaioannou, I., Geyer, S. and Straub, D. (2019). Improved cross entropy-based importance sampling with a
+       flexible mixture model. Reliability Engineering & System Safety 191, 106564. doi:10.1016/j.ress.2019.106564.
+
+    Examples
+    --------
+    >>> from mcstat.importance import CrossEntropy
+    >>> sampler = CrossEntropy(2, random_state=0).fit(lambda x: 3.5 - x[:, 0])  # P = Phi(-3.5) = 2.326e-4
+    >>> failure = sampler.estimate()
+    >>> bool(abs(float(failure) - 2.326e-4) < 4 * failure.std_error[0] < 2e-5)
+    True
     """
 
     def __init__(
@@ -69,7 +152,7 @@ class CrossEntropy(Estimator):
         *,
         levels: str = "smooth",
         family: str = "auto",
-        n_components: int = 2,
+        n_components: int | str = "auto",
         rho: float = 0.1,
         target_cv: float = 1.5,
         budget: int = 20_000,
@@ -150,8 +233,9 @@ class CrossEntropy(Estimator):
 
     def _climb(self) -> None:
         """Steps 1 to 4."""
+        self.stop_reason_ = rare_event.CLIMBING
         rule = QuantileLevels(self.rho) if self.levels == "quantile" else SmoothLevels(self.target_cv)
-        fitter = ComponentFitter.of(self._family(), self.n_components, ridge=_RIDGE)
+        fitter = ComponentFitter.of(self._family(), self._n_members(), ridge=_RIDGE)
         proposal, level, n = Tilted.standard_normal(self._dim), None, self._batch_size()
         while True:
             points = Points.joined(self._draw(proposal, Purpose.EXPLORE, len(self._rungs), n))
@@ -162,10 +246,10 @@ class CrossEntropy(Estimator):
             self._rungs.append(Rung(proposal, points, level))
             proposal = self.proposal_ = Tilted.around(part, self.defensive)
             if step.reached:
-                self.stop_reason_ = "the failure event was reached"
+                self.stop_reason_ = rare_event.REACHED
                 return
             if (len(self._rungs) + 1) * n > self.max_explore * self.budget:
-                self.stop_reason_ = "exploration reached max_explore"
+                self.stop_reason_ = rare_event.NOT_REACHED
                 return
 
     def _draw_final(self, n: int) -> None:
@@ -266,6 +350,14 @@ class CrossEntropy(Estimator):
             return "gmm" if self._dim < _MANY_DIMENSIONS else "vmfnm"
         return self.family
 
+    def _n_members(self) -> int:
+        if self.n_components == "auto":
+            wanted = _MEMBERS[self._family()]
+            return max(1, min(wanted, int(self.rho * self._batch_size())))
+        if isinstance(self.n_components, str):
+            raise InvalidParameter(f"n_components must be 'auto' or an integer >= 1, got {self.n_components!r}")
+        return check_integer("n_components", self.n_components, 1)
+
     def _check_parameters(self) -> None:
         check_option("levels", self.levels, LEVELS)
         check_option("family", self.family, ("auto", *FAMILIES))
@@ -277,9 +369,8 @@ class CrossEntropy(Estimator):
         check_real("max_explore", self.max_explore, 0, 1, closed="neither")
         check_real("batch", self.batch, 0, self.max_explore, closed="right")
         check_real("defensive", self.defensive, 0, 0.5, closed="left")
-        check_integer("n_components", self.n_components, 1)
         most = int(self.rho * self._batch_size())
-        if self.n_components > most:
+        if self._n_members() > most:
             raise InvalidParameter(
                 f"n_components must be at most rho times a batch ({most} points), got {self.n_components}; raise budget"
             )

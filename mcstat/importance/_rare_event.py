@@ -13,16 +13,22 @@ from mcstat.core.estimate import Estimate
 from mcstat.core.extras import import_extra
 from mcstat.core.laws import Law, tail_probabilities
 from mcstat.core.rng import entropy_of
+from mcstat.importance._limit_state import Points
 from mcstat.importance._psis import khat_threshold, tail_shape
 
 if TYPE_CHECKING:
     from mcstat.importance._cross_entropy import CrossEntropy
-    from mcstat.importance._limit_state import Points
 
 FloatArray = NDArray[np.float64]
 
+REACHED = "the failure event was reached"
+NOT_REACHED = "exploration reached max_explore"
+CLIMBING = "interrupted on the way to the failure event"
+
 # As for the room's other samplers: khat alone also flags weights that are bounded but few.
 _LARGEST_PART = 0.1
+# Beyond this relative error nominal 95 % intervals covered less than 90 %.
+_LARGEST_ERROR = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,41 +54,71 @@ class LogNormal(Law):
         return lower, upper
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What the final sample says: numbers that are NaN where no point failed."""
+
+    n: int
+    n_failed: int
+    value: float
+    std_error: float
+    ess: float
+    khat: float
+    largest: float
+
+    @classmethod
+    def of(cls, final: Points) -> Summary:
+        """Mean of 1{g <= 0} phi / h, with the tail of its summands."""
+        failed = final.g <= 0
+        n, n_failed = len(failed), int(failed.sum())
+        if n_failed == 0:
+            # Not 0 but unknown.
+            return cls(n, 0, 0.0, np.nan, 0.0, np.nan, np.nan)
+        with np.errstate(divide="ignore"):
+            log_summands = final.log_weights + np.log(failed)
+        summands = np.exp(log_summands)
+        total, squares = float(summands.sum()), summands**2
+        error = float(summands.std(ddof=1) / np.sqrt(n))
+        return cls(
+            n,
+            n_failed,
+            total / n,
+            error,
+            total**2 / squares.sum(),
+            tail_shape(log_summands),
+            squares.max() / squares.sum(),
+        )
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error over value: the coefficient of variation."""
+        return self.std_error / self.value if self.n_failed else np.nan
+
+
 def answer(sampler: CrossEntropy) -> Estimate:
     """The Estimate of the failure probability."""
-    final = sampler._final
-    n = len(final.g)
-    failed = final.g <= 0
-    with np.errstate(divide="ignore"):
-        log_summands = final.log_weights + np.log(failed)
-    summands = np.exp(log_summands)
-    value = float(summands.mean())
-    # No failure seen: the probability is not 0 but unknown.
-    error = float(summands.std(ddof=1) / np.sqrt(n)) if failed.any() else np.nan
-    relative = error / value if failed.any() else np.nan
-    khat, limit = tail_shape(log_summands), khat_threshold(n)
-    largest = float(np.max(summands**2) / np.sum(summands**2)) if failed.any() else np.nan
+    found = Summary.of(sampler._final)
     return Estimate(
-        value=np.array([value]),
-        std_error=np.array([error]),
+        value=np.array([found.value]),
+        std_error=np.array([found.std_error]),
         names=("probability",),
-        law=LogNormal(np.array([value]), np.array([relative])),
+        law=LogNormal(np.array([found.value]), np.array([found.relative_error])),
         kind="monte_carlo",
         estimand="probability that g(X) <= 0",
         method="CrossEntropy",
         diagnostics={
-            "coefficient_of_variation": relative,
-            "khat": khat,
-            "ess": float(summands.sum() ** 2 / np.sum(summands**2)) if failed.any() else 0.0,
-            "n_failed": int(failed.sum()),
+            "coefficient_of_variation": found.relative_error,
+            "khat": found.khat,
+            "ess": found.ess,
+            "n_failed": found.n_failed,
             "family": sampler._family(),
-            "stop_reason": getattr(sampler, "stop_reason_", "interrupted"),
+            "stop_reason": sampler.stop_reason_,
             **sampler.history_,
         },
-        warnings=_warnings(sampler, n, int(failed.sum()), khat > limit and largest > _LARGEST_PART, khat, largest),
+        warnings=_warnings(sampler, found),
         info={
             "model_calls": sampler.n_calls_,
-            "final_points": n,
+            "final_points": found.n,
             "seconds": sampler._seconds,
             "entropy": entropy_of(sampler._root),
             "mcstat": __version__,
@@ -91,25 +127,28 @@ def answer(sampler: CrossEntropy) -> Estimate:
     )
 
 
-def _warnings(
-    sampler: CrossEntropy, n: int, n_failed: int, heavy: bool, khat: float, largest: float
-) -> tuple[str, ...]:
-    found = []
+def _warnings(sampler: CrossEntropy, found: Summary) -> tuple[str, ...]:
+    warnings = []
     if sampler.n_calls_ < sampler.budget:
-        found.append(
-            f"interrupted: {sampler.n_calls_} of {sampler.budget} points were drawn and {n} of them answer; "
+        warnings.append(
+            f"interrupted: {sampler.n_calls_} of {sampler.budget} points were drawn and {found.n} of them answer; "
             "extend() draws the rest"
         )
-    elif sampler.stop_reason_ == "exploration reached max_explore":
-        found.append("the levels did not reach the failure event: parts of it may be missing; raise budget")
-    if n_failed == 0:
-        found.append(f"none of the {n} final points failed: the probability is not known; raise budget")
-    if heavy:
-        found.append(
-            f"one point makes {100 * largest:.0f} % of the variance and Pareto khat is {khat:.2f}: the error may be "
-            "too small; raise budget or defensive"
+    if sampler.stop_reason_ == NOT_REACHED:
+        warnings.append("the levels did not reach the failure event: parts of it may be missing; raise budget")
+    if found.n_failed == 0:
+        warnings.append(f"none of the {found.n} final points failed: the probability is not known; raise budget")
+    if found.relative_error > _LARGEST_ERROR:
+        warnings.append(
+            f"the relative standard error is {100 * found.relative_error:.0f} %: the interval holds less often than it "
+            "says; extend() or raise budget"
         )
-    return tuple(found)
+    if found.khat > khat_threshold(found.n) and found.largest > _LARGEST_PART:
+        warnings.append(
+            f"one point makes {100 * found.largest:.0f} % of the variance and Pareto khat is {found.khat:.2f}: the "
+            "error may be too small; raise budget or defensive"
+        )
+    return tuple(warnings)
 
 
 def plot(sampler: CrossEntropy, axes: Any = None) -> Any:
