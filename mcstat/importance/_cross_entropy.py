@@ -87,7 +87,7 @@ class CrossEntropy(Estimator):
         Number of calls of g in all, exploration included; never exceeded, none left over.
     batch, max_explore : float
         Part of the budget a level, and largest part for all levels. Some hundred points a level are wanted, and in
-        many dimensions ten times d.
+        many dimensions ten times d; about one level for every factor of ten of the probability.
     defensive : float
         Share of unit Gaussians in every sampling density, at the means of the fitted members. The fitted densities
         have lighter tails than the law: without this share the points far beyond the edge of failure are missed (see
@@ -208,9 +208,14 @@ class CrossEntropy(Estimator):
         if not callable(g):
             raise InvalidParameter(f"g must be callable, got {type(g).__name__}")
         self._limit_state = LimitState(g if self.vectorized else Pointwise(g), transform, self._root, self.chunk_size)
-        with single_threaded():
-            self._climb()
-            self._draw_final(self.budget - self.n_calls_)
+        try:
+            with single_threaded():
+                self._climb()
+                self._draw_final(self.budget - self.n_calls_)
+        except Exception:
+            # Unlike after Ctrl-C, what is left are the points that did not meet the bad one: a biased choice.
+            self._forget()
+            raise
         return self._finished(started)
 
     def extend(self, n: int | None = None) -> Self:
@@ -254,7 +259,12 @@ class CrossEntropy(Estimator):
 
     def _draw_final(self, n: int) -> None:
         """Step 5: ``n`` more points; blocks that are finished survive an interruption."""
-        self._draw(self.proposal_, Purpose.SAMPLE, 0, n, first=len(self._blocks), on_result=self._blocks.append)
+        finished = len(self._blocks)
+        try:
+            self._draw(self.proposal_, Purpose.SAMPLE, 0, n, first=finished, on_result=self._blocks.append)
+        except Exception:
+            del self._blocks[finished:]
+            raise
 
     def _draw(
         self,

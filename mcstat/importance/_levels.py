@@ -17,7 +17,7 @@ from mcstat.importance._limit_state import Points
 FloatArray = NDArray[np.float64]
 
 LEVELS = ("smooth", "quantile")
-# The search for a smoothing width: from this many times the spread of g down to this part of the last width.
+# The search for a smoothing width: from this many times the size of g down to this part of the last width.
 _WIDEST, _NARROWEST, _HALVINGS = 1e3, 1e-4, 60
 
 
@@ -57,17 +57,17 @@ class SmoothLevels:
             log_failed = np.log(failed)
         if _variation(log_failed - log_smooth) <= self.target_cv:
             return Step(points.log_weights + log_failed, 0.0, True)
-        sigma = self._width(points, _WIDEST * float(np.std(points.g)) if last is None else last)
+        sigma = self._width(points, _WIDEST * float(np.mean(np.abs(points.g))) if last is None else last)
         return Step(points.log_weights + log_ndtr(-points.g / sigma), sigma, False)
 
     def _width(self, points: Points, widest: float) -> float:
         """The width at which the variation is ``target_cv``; the widest one where even that varies more."""
-        low, high = np.log(_NARROWEST * widest) if widest > 0 else -700.0, np.log(widest) if widest > 0 else -690.0
+        low, high = np.log(_NARROWEST * widest), np.log(widest)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             varies = _variation(points.log_weights + log_ndtr(-points.g / np.exp(middle))) > self.target_cv
             low, high = (middle, high) if varies else (low, middle)
-        return float(np.exp(high))
+        return min(float(np.exp(high)), widest)
 
 
 def _variation(log_weights: FloatArray) -> float:
