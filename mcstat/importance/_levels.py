@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, logsumexp
+from scipy.special import log_ndtr
 
 from mcstat.importance._limit_state import Points
 
@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 
 LEVELS = ("smooth", "quantile")
 # The search for a smoothing width: from this many times the size of g down to this part of the last width.
-_WIDEST, _NARROWEST, _HALVINGS = 1e3, 1e-4, 60
+_WIDEST, _NARROWEST, _HALVINGS = 1e3, 1e-4, 32
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,5 @@ def _variation(log_weights: FloatArray) -> float:
     top = log_weights.max()
     if np.isneginf(top):
         return np.inf
-    log_n = np.log(len(log_weights))
-    log_ratio = logsumexp(2 * (log_weights - top)) + log_n - 2 * logsumexp(log_weights - top)
-    return float(np.sqrt(max(np.expm1(log_ratio), 0.0)))
+    weights = np.exp(log_weights - top)
+    return float(weights.std() / weights.mean())
