@@ -15,6 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from mcstat.core.checks import frozen_view
 from mcstat.core.errors import InvalidParameter
 from mcstat.importance._vmfnm import Vmfnm, weighted_vmfnm
 from mcstat.kernels.linalg import cholesky, log_gaussian, weighted_moments
@@ -135,7 +136,7 @@ class ComponentFitter:
     def fit(self, z: FloatArray, weights: FloatArray, previous: FloatArray) -> Component:
         """Weighted maximum likelihood; ``previous`` (d, d) is what covariances shrink to where few points count."""
         used = weights > 0
-        z, weights = np.ascontiguousarray(z[used]), weights[used] / weights[used].sum()
+        z, weights = frozen_view(z[used]), weights[used] / weights[used].sum()
         single = self._gaussians(z, weights[:, None], previous)
         if self.n_gaussians == 0:
             return self._directional(z, weights, single)

@@ -11,6 +11,7 @@ from numpy.random import Generator, SeedSequence
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from mcstat.core.checks import frozen_view
 from mcstat.core.errors import InvalidData
 from mcstat.core.rng import Purpose, stream
 from mcstat.importance._components import Component
@@ -74,6 +75,7 @@ class Tilted:
 
     def logpdf(self, u: FloatArray) -> FloatArray:
         """(n,) log densities at u, (n, d)."""
+        u = frozen_view(u)
         if self.defensive == 0:
             return self.part.logpdf(u)
         parts = self.part.logpdf(u) + np.log1p(-self.defensive), self.companion.logpdf(u) + np.log(self.defensive)

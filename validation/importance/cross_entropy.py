@@ -199,7 +199,7 @@ def adaptive_claims(n: int):
 
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     """All figures: exact check 11 of the card, coverage, and every ladder and family on every problem."""
-    few, many = (10, 60) if quick else (50, 2000)
+    few, many = (6, 40) if quick else (50, 2000)
     table = member_claims()
     for name in PROBLEMS:
         d = PROBLEMS[name].dim
