@@ -134,7 +134,7 @@ def _warnings(sampler: CrossEntropy, found: Summary) -> tuple[str, ...]:
             f"interrupted: {sampler.n_calls_} of {sampler.budget} points were drawn and {found.n} of them answer; "
             "extend() draws the rest"
         )
-    if sampler.stop_reason_ == NOT_REACHED:
+    if sampler.stop_reason_ != REACHED:
         warnings.append("the levels did not reach the failure event: parts of it may be missing; raise budget")
     if found.n_failed == 0:
         warnings.append(f"none of the {found.n} final points failed: the probability is not known; raise budget")

@@ -106,6 +106,9 @@ MUST_REFUSE = {
     "chunk_size": ["?", 0, 0.5, True],
     "family": NONSENSE,
     "control": NONSENSE,
+    "levels": NONSENSE,
+    "rho": ["?", 0.0, 1.0, np.nan, None, True],
+    "target_cv": ["?", 0.0, -1.0, np.nan, None, True],
     "covariance": NONSENSE,
 }
 

@@ -251,6 +251,28 @@ class TestEstimate:
     def test_levels_that_do_not_arrive_are_warned_of(self):
         warned("did not reach", g=lambda x: 8.0 - x[:, 0], max_explore=0.1)
 
+    def test_interrupted_on_the_way_answers_from_the_last_level(self):
+        calls = []
+
+        def stopped(x):
+            calls.append(1)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return half_space(x)
+
+        sampler = CrossEntropy(2, random_state=0)
+        with pytest.raises(KeyboardInterrupt):
+            sampler.fit(stopped)
+        est = sampler.estimate()
+        assert sampler.n_calls_ == 3000
+        assert est.info["final_points"] == 1000
+        assert est.warnings[0].startswith("interrupted")
+        assert "did not reach" in est.warnings[1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReliabilityWarning)
+            assert sampler.extend().n_calls_ == 20_000
+        assert_right(sampler.estimate(), P, 0.1)
+
     def test_affine_change_of_g_changes_nothing(self):
         for levels in ("smooth", "quantile"):
             one, other = fitted(levels=levels), fitted(g=lambda x: 1024.0 * half_space(x), levels=levels)
