@@ -30,6 +30,7 @@ BUDGET, BETA = 20_000, 3.5
 MOST_ERROR = 0.10
 # Coverage of the nominal 95 %: a right interval leaves this band once in a thousand times.
 BAND_LEVEL = 1e-3
+FEWEST_FOR_COVERAGE = 400
 
 
 def half_space(x):
@@ -142,6 +143,8 @@ def coverage(name: str, table, setting=""):
         measured=rate,
         mcse=float(np.sqrt(rate * (1 - rate) / n)),
         band=(float(ends[0]), float(ends[1])),
+        scale_ok=n >= FEWEST_FOR_COVERAGE,
+        note="" if n >= FEWEST_FOR_COVERAGE else f"{n} runs only show gross errors",
     )
 
 
