@@ -125,7 +125,8 @@ class CrossEntropy(Estimator):
 
     Classical cross-entropy with one Gaussian and 20 000 calls on a half-space of probability 2.3e-4 in the plane was
     3 % too low on average and its 95 % intervals covered 62 %; with ``defensive=0.1`` 97 %, at a seventh of the error
-    (60 runs each).
+    (60 runs each). On a two-sided event in 20 dimensions 95 % intervals covered 92, 94 and 97 % with ``defensive``
+    0.1, 0.2 and 0.3, at relative errors of 1.7, 1.6 and 1.5 % (400 runs each): hence the default.
 
     The cost of a fit is O(n d^2) a sweep for Gaussians and O(n d) for "vmfnm", beside the calls of g; memory is
     budget * d numbers.
@@ -158,7 +159,7 @@ class CrossEntropy(Estimator):
         budget: int = 20_000,
         batch: float = 0.05,
         max_explore: float = 0.5,
-        defensive: float = 0.1,
+        defensive: float = 0.2,
         vectorized: bool = True,
         chunk_size: int | None = None,
         n_jobs: int | None = None,
