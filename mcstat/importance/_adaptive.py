@@ -35,7 +35,7 @@ from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.importance import _views as views
 from mcstat.importance._answer import answer
-from mcstat.importance._components import ComponentFitter, is_degenerate
+from mcstat.importance._components import FAMILIES, ComponentFitter, is_degenerate
 from mcstat.importance._controls import CONTROLS
 from mcstat.importance._exploration import Exploration, Integrands, first_integrands
 from mcstat.importance._laplace import laplace_law
@@ -69,10 +69,11 @@ class AdaptiveImportanceSampler(Estimator):
         curvature.
     start : array_like, shape (d,), optional
         Where the search for the mode begins.
-    family : {"gaussian", "gmm"}
-        Parts of the proposal: a Gaussian for each function, or a mixture of ``n_components``.
+    family : {"gaussian", "gmm", "vmfnm"}
+        Parts of the proposal: a Gaussian for each function, or a mixture of ``n_components`` Gaussians or von
+        Mises-Fisher-Nakagami laws (around the mean of the first batch; for many dimensions, at least two).
     n_components : int
-        Gaussians a part when ``family="gmm"``.
+        Members of a part when ``family`` is "gmm" or "vmfnm".
     covariance : {"full", "diag"}
     weights : {"relative", "uniform"} or array_like, shape (J,)
         The criterion is sum_j weights_j Var(I_j). "relative" is 1 / max(I_j^2, variance of its pilot estimate).
@@ -282,7 +283,7 @@ class AdaptiveImportanceSampler(Estimator):
         least_share = self._default_share(len(integrands.centre)) if self.alpha_min is None else self.alpha_min
         exploration = Exploration(
             integrands,
-            ComponentFitter(self.n_components if self.family == "gmm" else 1, self.covariance == "diag", self.reg),
+            ComponentFitter.of(self.family, self.n_components, diagonal=self.covariance == "diag", ridge=self.reg),
             unnormalised=self.target is not None,
             control=self.control,
             weights=self.weights if isinstance(self.weights, str) else check_array("weights", self.weights, 1),
@@ -453,7 +454,7 @@ class AdaptiveImportanceSampler(Estimator):
         return Nominal([AdaptedLaw("initial", self.initial)], self.target)
 
     def _check_parameters(self) -> None:
-        check_option("family", self.family, ("gaussian", "gmm"))
+        check_option("family", self.family, FAMILIES)
         check_option("covariance", self.covariance, ("full", "diag"))
         check_option("control", self.control, CONTROLS)
         check_option("signed", self.signed, ("abs", "split", "shift", "nonneg"))

@@ -38,3 +38,22 @@ def sobol_indices() -> Case:
         truth=problem.truth(),
         long={"budget": 30_000_000, "n_randomisations": 512},
     )
+
+
+def cross_entropy() -> Case:
+    """A half-space at distance 3 from the origin of the plane: Phi(-3) = 0.00135."""
+    from scipy.stats import norm
+
+    from mcstat.importance import CrossEntropy
+
+    return Case(
+        estimator=CrossEntropy(2, budget=4_000, random_state=0),
+        fit={"g": distance_to_half_space},
+        truth={"probability": float(norm.cdf(-3.0))},
+        long={"budget": 30_000_000, "max_explore": 1e-3, "batch": 2e-4},
+    )
+
+
+def distance_to_half_space(x: np.ndarray) -> np.ndarray:
+    """(n, d) to (n,): 3 sqrt(d) - sum of the coordinates."""
+    return np.asarray(3.0 * np.sqrt(x.shape[1]) - x.sum(axis=1))

@@ -112,7 +112,9 @@ MUST_REFUSE = {
     "delta": ["?", -0.1, 1.0, np.nan, None, []],
     "max_explore": ["?", 0.0, 1.0, np.nan, None, True],
     "chunk_size": ["?", 0, 0.5, True],
-    **dict.fromkeys(["control", "covariance", "design", "family", "method", "score"], NONSENSE),
+    "rho": ["?", 0.0, 1.0, np.nan, None, True],
+    "target_cv": ["?", 0.0, -1.0, np.nan, None, True],
+    **dict.fromkeys(["control", "covariance", "design", "family", "levels", "method", "score"], NONSENSE),
 }
 
 
