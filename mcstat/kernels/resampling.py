@@ -6,6 +6,8 @@ particle of weight zero is never chosen, and no index passes the last particle o
 rounding.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mcstat.kernels._jit import kernel
@@ -248,7 +250,7 @@ def killing(weights, uniforms, out):
 
 
 # Scheme -> its kernel, and the uniforms that it takes to draw m of n particles.
-SCHEMES = {
+SCHEMES: dict[str, tuple[Callable[..., None], Callable[[int, int], int]]] = {
     "systematic": (systematic, lambda n, m: 1),
     "stratified": (stratified, lambda n, m: m),
     "multinomial": (multinomial, lambda n, m: m + 1),

@@ -12,7 +12,7 @@ from mcstat.core.errors import InvalidParameter
 from mcstat.state_space._errors import MissingDensityError
 from mcstat.state_space._model import Model, pointer_of
 
-__all__ = ["BuiltIn", "LinearGaussian", "PoissonAR", "StochasticVolatility"]
+__all__ = ["BuiltIn", "LinearGaussian", "PoissonAR", "StochasticVolatility", "whole_numbers"]
 
 FloatArray = NDArray[np.float64]
 
@@ -192,7 +192,7 @@ class PoissonAR(StochasticVolatility):
     def clean(self, y: Any, name: str = "y") -> FloatArray:
         """Counts as (T, 1)."""
         array = super().clean(y, name)
-        return _whole_numbers(array, name, np.inf)
+        return whole_numbers(array, name, np.inf)
 
     def observe(self, rng: np.random.Generator, t: int, x: FloatArray) -> Any:
         """Draw y_t given the state."""
@@ -205,7 +205,7 @@ class PoissonAR(StochasticVolatility):
         return np.asarray(pdtr(y[0], np.exp(x[:, 0])))
 
 
-def _whole_numbers(array: FloatArray, name: str, limit: float) -> FloatArray:
+def whole_numbers(array: FloatArray, name: str, limit: float) -> FloatArray:
     """Refuse what is not NaN or a whole number in [0, limit)."""
     bad = ~np.isnan(array) & ((array < 0) | (array != np.floor(array)) | (array >= limit))
     if bad.any():

@@ -240,7 +240,7 @@ def system_log_weight(t, x_prev, ancestors, x, y, theta, out):
         if not np.isnan(y[k]):
             seen[n_seen] = k
             n_seen += 1
-    partial = _seen_factor(factor, seen[:n_seen])
+    partial = seen_factor(factor, seen[:n_seen])
     residual = np.empty(n_seen)
     for i in range(n):
         for r in range(n_seen):
@@ -251,7 +251,7 @@ def system_log_weight(t, x_prev, ancestors, x, y, theta, out):
 
 
 @kernel
-def _seen_factor(factor, seen):
+def seen_factor(factor, seen):
     """Cholesky factor of those rows and columns of factor factor^T."""
     n = len(seen)
     cov = np.zeros((n, n))

@@ -71,11 +71,18 @@ class FilterRun:
         InvalidData
             Where a density is NaN or infinite.
         """
-        length = max(1, _CHUNK // self.settings.n_particles)
+        length = self._chunk_length()
         for begin in range(0, len(y), length):
             self._advance_chunk(y[begin : begin + length])
             after_chunk()
         return self
+
+    def n_chunks(self, y: FloatArray) -> int:
+        """How often ``after_chunk`` is called for those rows."""
+        return -(-len(y) // self._chunk_length())
+
+    def _chunk_length(self) -> int:
+        return max(1, _CHUNK // self.settings.n_particles)
 
     def _advance_chunk(self, y: FloatArray) -> None:
         model, settings = self.model, self.settings

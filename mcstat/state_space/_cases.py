@@ -1,0 +1,40 @@
+"""One small problem with a known answer for each method of the room; the contract tests run on them."""
+
+from __future__ import annotations
+
+from mcstat.core.registry import Case
+
+
+def particle_filter() -> Case:
+    """Log-likelihood of 30 points of a linear Gaussian model."""
+    from mcstat.state_space import KalmanFilter, LinearGaussian, ParticleFilter
+
+    model = LinearGaussian()
+    y = model.simulate(30, random_state=0)[1]
+    return Case(
+        estimator=ParticleFilter(model, n_particles=2000, n_replicates=8, random_state=0),
+        fit={"y": y},
+        truth={"loglik": KalmanFilter(model).fit(y).loglik_},
+    )
+
+
+def kalman_filter() -> Case:
+    """One step back from the only information: E[x_0 | y_1 = 1] of a random walk from N(0, 1) is 1 / 3."""
+    import numpy as np
+
+    from mcstat.state_space import KalmanFilter, LocalLevel
+
+    return Case(estimator=KalmanFilter(LocalLevel()), fit={"y": np.array([0.0, 3.0])}, truth={"x[0]": 0.6, "x[1]": 1.8})
+
+
+def forward_backward() -> Case:
+    """Two symbols of a chain of two states, by Bayes' rule over the four paths."""
+    import numpy as np
+
+    from mcstat.state_space import DiscreteHMM, ForwardBackward
+
+    paths = {(0, 0): 0.45 * 0.8 * 0.8, (0, 1): 0.05 * 0.8 * 0.3, (1, 0): 0.1 * 0.3 * 0.8, (1, 1): 0.4 * 0.3 * 0.3}
+    truth = (paths[0, 0] + paths[0, 1]) / sum(paths.values())
+    return Case(
+        estimator=ForwardBackward(DiscreteHMM()), fit={"y": np.array([0.0, 0.0])}, truth={"P(x[0]=0)": truth}
+    )
