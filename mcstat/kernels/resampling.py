@@ -52,8 +52,10 @@ def sort_uniforms(uniforms, out):
         total -= np.log1p(-uniforms[k])
         out[k] = total
     total -= np.log1p(-uniforms[m])
+    # All uniforms may be 0.
+    scale = 1.0 / total if total > 0.0 else 0.0
     for k in range(m):
-        out[k] /= total
+        out[k] *= scale
 
 
 @kernel

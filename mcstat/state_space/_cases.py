@@ -19,7 +19,7 @@ def particle_filter() -> Case:
 
 
 def kalman_filter() -> Case:
-    """One step back from the only information: E[x_0 | y_1 = 1] of a random walk from N(0, 1) is 1 / 3."""
+    """Two points of a random walk from N(0, 1) seen through N(0, 1) noise."""
     import numpy as np
 
     from mcstat.state_space import KalmanFilter, LocalLevel

@@ -81,7 +81,9 @@ class KalmanFilter(Estimator):
             delattr(self, name)
         if not callable(getattr(self.model, "matrices", None)):
             raise InvalidParameter(f"model must be linear and Gaussian, got {type(self.model).__name__}")
-        series, matrices = self.model.clean(y), tuple(map(frozen_view, self.model.matrices()))
+        series = self.model.clean(y)
+        # Own copies, and all of one kind: one compiled signature.
+        matrices = tuple(np.array(matrix) for matrix in self.model.matrices())
         with single_threaded():
             self._filter(series, *matrices)
             self._smooth(matrices[2], matrices[3])
@@ -100,7 +102,8 @@ class KalmanFilter(Estimator):
         self.predicted_cov_, self.filtered_cov_ = np.empty((n, d, d)), np.empty((n, d, d))
         self.loglik_increments_ = np.empty(n)
         kalman_filter(
-            y, mean, cov, transition, transition_cov, observation, np.linalg.cholesky(observation_cov),
+            y, mean, cov, transition, transition_cov, frozen_view(observation),
+            frozen_view(np.linalg.cholesky(observation_cov)),
             self.predicted_mean_, self.predicted_cov_, self.filtered_mean_, self.filtered_cov_, self.loglik_increments_,
         )  # fmt: skip
         self.loglik_ = float(self.loglik_increments_.sum())

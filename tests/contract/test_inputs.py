@@ -107,6 +107,13 @@ MUST_REFUSE = {
     "family": NONSENSE,
     "control": NONSENSE,
     "covariance": NONSENSE,
+    "n_particles": ["?", 0, -3, 0.5, np.nan, True, None, []],
+    "n_replicates": ["?", 0, -3, 0.5, np.nan, True, None, []],
+    "ess_threshold": ["?", -0.1, 1.1, np.nan, None, True, []],
+    "method": NONSENSE,
+    "resampling": NONSENSE,
+    "quantiles": [[0.0], [1.0], ["?"], [np.nan]],
+    "model": NONSENSE,
 }
 
 
@@ -127,7 +134,8 @@ def test_bad_parameters_are_refused_in_fit_by_name(card):
 def test_a_failed_refit_forgets_the_old_answer(card):
     one = fitted(card)
     case = card.load_case()
-    one.set_params(budget=-1)
+    name = next(name for name in one.get_params(deep=False) if name in MUST_REFUSE)
+    one.set_params(**{name: MUST_REFUSE[name][1]})
     with pytest.raises(MCStatError):
         one.fit(**case.fit)
     with pytest.raises(NotFittedError):
