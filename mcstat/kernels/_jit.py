@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
 import numba
@@ -48,6 +49,7 @@ def cache_folder() -> str:
 
 
 _CACHE_FOLDER = cache_folder()
+_LOCK = RLock()
 
 
 def kernel(function: Function, signature: Any = None) -> Function:
@@ -77,9 +79,11 @@ def part(function: Callable[..., Any], signature: Any = None) -> Any:
 @contextmanager
 def _our_cache() -> Iterator[None]:
     """Numba reads the folder when it decorates; restored at once, so that other people's caches stay where they are."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _CACHE_FOLDER
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = before
+    # The setting is process-wide: one thread at a time.
+    with _LOCK:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = _CACHE_FOLDER
+        try:
+            yield
+        finally:
+            numba.config.CACHE_DIR = before

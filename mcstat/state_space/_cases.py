@@ -35,6 +35,4 @@ def forward_backward() -> Case:
 
     paths = {(0, 0): 0.45 * 0.8 * 0.8, (0, 1): 0.05 * 0.8 * 0.3, (1, 0): 0.1 * 0.3 * 0.8, (1, 1): 0.4 * 0.3 * 0.3}
     truth = (paths[0, 0] + paths[0, 1]) / sum(paths.values())
-    return Case(
-        estimator=ForwardBackward(DiscreteHMM()), fit={"y": np.array([0.0, 0.0])}, truth={"P(x[0]=0)": truth}
-    )
+    return Case(estimator=ForwardBackward(DiscreteHMM()), fit={"y": np.array([0.0, 0.0])}, truth={"P(x[0]=0)": truth})

@@ -22,8 +22,8 @@ from mcstat.core.progress import progress_bar
 from mcstat.core.rng import Purpose, RandomState, entropy_of, root_seed, stream
 from mcstat.kernels.resampling import SCHEMES
 from mcstat.state_space import _forecast, _summaries
-from mcstat.state_space._model import METHODS, Model, feynman_kac
-from mcstat.state_space._run import FilterRun, FilterSettings
+from mcstat.state_space._model import METHODS, Model
+from mcstat.state_space._run import FilterRun, FilterSettings, tools
 from mcstat.state_space._series import named_series, next_rows
 
 __all__ = ["History", "ParticleFilter"]
@@ -218,7 +218,8 @@ class ParticleFilter(Estimator):
         self._root = root_seed(self.random_state)
         self._series = read(model)
         self._seconds = 0.0
-        feynman_kac(model, settings.method)
+        # Compiled here, not in threads.
+        tools(model, settings)
         passes = enumerate(product(range(self._planned), self._series))
         return [
             FilterRun(model, settings, stream(self._root, "ParticleFilter", Purpose.REPLICATES, k), name)
@@ -388,7 +389,7 @@ class ParticleFilter(Estimator):
         Needs ``store_history`` and a model that has the distribution function of its observations.
         """
         self._need("store_history", self.store_history, "True")
-        return _forecast.pit(self._only("pit"), next(iter(self._series.values())))
+        return _forecast.pit(self._only("pit"), next(iter(self._series.values())), self._root)
 
     def _only(self, what: str) -> list[FilterRun]:
         passes = self._passes()

@@ -234,17 +234,3 @@ def compiled_walk():
     t = numba.types
     arguments = (t.npy_rng, t.FunctionType(MOVE), read_only(1), read_only(1), t.int64, array(2), array(3), array(2))
     return kernel(walk, t.void(*arguments, t.int64))
-
-
-def weigh(log_weight, x, ancestors, y, theta, out):
-    """Log observation densities (T, N) of particles (T, N, d)."""
-    for t in range(len(x)):
-        log_weight(t, x[t], ancestors, x[t], y[t], theta, out[t])
-
-
-@cache
-def compiled_weigh():
-    """:func:`weigh` for function pointers."""
-    t = numba.types
-    arguments = (t.FunctionType(LOG_WEIGHT), array(3), array(1, t.int64), read_only(2), read_only(1), array(2))
-    return kernel(weigh, t.void(*arguments))

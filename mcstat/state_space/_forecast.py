@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
@@ -13,7 +11,6 @@ from mcstat.core.checks import check_option
 from mcstat.core.errors import InvalidData
 from mcstat.core.estimate import Estimate
 from mcstat.core.rng import Purpose, entropy_of, stream
-from mcstat.state_space import _filter_kernels as kernels
 from mcstat.state_space._kalman import state_names
 from mcstat.state_space._run import FilterRun
 
@@ -46,21 +43,18 @@ def predict(passes: list[FilterRun], h: int, of: str, root: SeedSequence) -> Est
     )
 
 
-def pit(passes: list[FilterRun], y: FloatArray) -> FloatArray:
-    """See :meth:`ParticleFilter.pit`."""
+def pit(passes: list[FilterRun], y: FloatArray, root: SeedSequence) -> FloatArray:
+    """See :meth:`ParticleFilter.pit`. Particles of t - 1 move on by the model, whatever proposal the filter had."""
     run = passes[0]
-    model, theta = run.model, run.model.packed()
     if y.shape[1] > 1:
         raise InvalidData(f"pit() wants a scalar observation, got {y.shape[1]} components")
     if len(y) != run.time:
         raise InvalidData(f"pit() wants all {run.time} observations from fit, got {len(y)}: partial_fit keeps none")
-    loop: Any = kernels.weigh if model.vectorized else kernels.compiled_weigh()
-    x, potentials = run.trace("x"), np.empty(run.trace("log_weights").shape)
-    loop(model.function("log_weight"), x, np.arange(x.shape[1]), y, theta, potentials)
-    # The weights before y_t was seen.
-    logs = run.trace("log_weights") - potentials
-    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    rng = stream(root, "ParticleFilter.pit", Purpose.SAMPLE, 0)
+    x, log_weights = run.trace("x"), run.trace("log_weights")
     out = np.full(len(y), np.nan)
-    for t in np.flatnonzero(~np.isnan(y[:, 0])):
-        out[t] = weights[t] @ model.observation_cdf(int(t), x[t], y[t]) / weights[t].sum()
+    for t in np.flatnonzero(~np.isnan(y[:, 0])).tolist():
+        weights = np.exp(log_weights[t - 1]) if t > 0 else np.ones(x.shape[1])
+        ahead = run.model.walk(rng, x[t - 1], t, 1)[0]
+        out[t] = weights @ run.model.observation_cdf(t, ahead, y[t]) / weights.sum()
     return out

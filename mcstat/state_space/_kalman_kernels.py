@@ -42,6 +42,7 @@ def predict(mean, cov, transition, transition_cov, new_mean, new_cov):
         for k in range(d):
             new_mean[i] += transition[i, k] * mean[k]
             new_cov[i, k] += transition_cov[i, k]
+    symmetrise(new_cov)
 
 
 @kernel
@@ -111,7 +112,13 @@ def joseph(cov, row, gain, work):
     for i in range(d):
         for k in range(d):
             cov[i, k] += (gain[i] - work[i]) * gain[k]
-    for i in range(d):
+    symmetrise(cov)
+
+
+@kernel
+def symmetrise(cov):
+    """Undo what rounding did to symmetry."""
+    for i in range(len(cov)):
         for k in range(i):
             cov[i, k] = 0.5 * (cov[i, k] + cov[k, i])
             cov[k, i] = cov[i, k]
@@ -167,4 +174,5 @@ def smooth(gains, transition, transition_cov, pred_mean, filt_mean, filt_cov, me
         for i in range(d):
             for k in range(d):
                 cov[t, i, k] += total[i, k]
+        symmetrise(cov[t])
         product(gains[t], cov[t + 1], cross[t])

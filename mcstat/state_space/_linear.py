@@ -197,9 +197,13 @@ class LinearGaussianSystem(_System):
             if matrix.shape != shape:
                 raise InvalidParameter(f"{name} must have shape {shape}, got {matrix.shape}")
             found.append(matrix)
-        if not np.all(np.diag(_factor(found[5], "observation_cov")) > 0.0):
+        factors = [_factor(found[k], name) for k, name in _COVARIANCES.items()]
+        if not np.all(np.diag(factors[-1]) > 0.0):
             raise InvalidParameter("observation_cov must be positive definite, got a singular matrix")
         return tuple(found)
+
+
+_COVARIANCES = {1: "initial_cov", 3: "transition_cov", 5: "observation_cov"}
 
 
 def _at_least_zero(model: Any, name: str) -> float:

@@ -14,10 +14,10 @@ from mcstat.kernels._jit import pointer
 from mcstat.kernels.resampling import SCHEMES
 from mcstat.state_space import _filter_kernels as kernels
 from mcstat.state_space._errors import ParticleDegeneracyError
-from mcstat.state_space._model import Model, feynman_kac
+from mcstat.state_space._model import FeynmanKac, Model, feynman_kac
 from mcstat.state_space._signatures import RESAMPLE
 
-__all__ = ["FilterRun", "FilterSettings", "scheme_of"]
+__all__ = ["FilterRun", "FilterSettings", "scheme_of", "tools"]
 
 FloatArray = NDArray[np.float64]
 # Particle-steps between two looks at Ctrl-C: some 20 ms of compiled work.
@@ -40,6 +40,12 @@ def scheme_of(name: str, compiled: bool) -> Any:
     """Resampling kernel of that scheme, as a function pointer for compiled loops."""
     kernel = SCHEMES[name][0]
     return pointer(getattr(kernel, "py_func", kernel), RESAMPLE) if compiled else kernel
+
+
+def tools(model: Model, settings: FilterSettings) -> tuple[Any, FeynmanKac, Any]:
+    """The loop over time, the model's functions and the resampling scheme, all compiled or all of Python."""
+    loop: Any = kernels.run_filter if model.vectorized else kernels.compiled_filter()
+    return loop, feynman_kac(model, settings.method), scheme_of(settings.resampling, not model.vectorized)
 
 
 class FilterRun:
@@ -89,9 +95,7 @@ class FilterRun:
         n, (d, q, _) = settings.n_particles, model.dims
         keep = settings.store_history or bool(settings.quantiles)
         trace = _empty_trace(len(y), n, d, keep)
-        fk = feynman_kac(model, settings.method)
-        loop: Any = kernels.run_filter if model.vectorized else kernels.compiled_filter()
-        resample = scheme_of(settings.resampling, not model.vectorized)
+        loop, fk, resample = tools(model, settings)
         uniforms = np.empty((1, SCHEMES[settings.resampling][1](n, n)))
         aux = np.zeros(n if fk.auxiliary else 0)
         status, self.time = loop(

@@ -8,7 +8,7 @@ import numpy as np
 
 def bootstrap_filter(y, draw_initial, draw_next, log_density, n, rng):
     """Log-likelihood by resampling multinomially at every step."""
-    x, loglik = [draw_initial() for _ in range(n)], 0.0
+    x, weights, loglik = [draw_initial() for _ in range(n)], [], 0.0
     for t, value in enumerate(y):
         if t > 0:
             x = [draw_next(t, parent) for parent in rng.choices(x, weights, k=n)]
