@@ -8,9 +8,12 @@ from math import lgamma
 import numpy as np
 
 from mcstat.kernels._jit import kernel
+from mcstat.kernels.exponential import exp_shifted
 from mcstat.kernels.linalg import cholesky
 
 _HALF_LOG_2_PI = 0.9189385332046727
+# Exponents of which the exponential is finite.
+_LARGEST = 700.0
 
 
 @kernel
@@ -125,7 +128,10 @@ def volatility_log_weight(t, x_prev, ancestors, x, y, theta, out):
     square = y[0] * y[0]
     known = not missing(y)
     for i in range(len(x)):
-        out[i] = -_HALF_LOG_2_PI - 0.5 * (x[i] + square * np.exp(-x[i])) if known else 0.0
+        out[i] = min(-x[i], _LARGEST)
+    exp_shifted(out, 0.0, out)
+    for i in range(len(x)):
+        out[i] = -_HALF_LOG_2_PI - 0.5 * (x[i] + square * out[i]) if known else 0.0
 
 
 def poisson_log_weight(t, x_prev, ancestors, x, y, theta, out):
@@ -134,7 +140,10 @@ def poisson_log_weight(t, x_prev, ancestors, x, y, theta, out):
     known = not missing(y)
     constant = -lgamma(y[0] + 1.0)
     for i in range(len(x)):
-        out[i] = constant + y[0] * x[i] - np.exp(x[i]) if known else 0.0
+        out[i] = min(x[i], _LARGEST)
+    exp_shifted(out, 0.0, out)
+    for i in range(len(x)):
+        out[i] = constant + y[0] * x[i] - out[i] if known else 0.0
 
 
 # A finite chain with observations in 0, 1, ..., n_symbols - 1. theta = (n_states, n_symbols, cumulative initial law,
