@@ -72,7 +72,9 @@ def pointer(function: Callable[..., Any], signature: Any, *, cached: bool = True
 
 
 def part(function: Callable[..., Any], signature: Any = None) -> Any:
-    """Compile a user's function, or a closure over one, that goes into a :func:`pointer`; never cached."""
+    """Compile a user's function that goes into a :func:`pointer`, or (no signature) paste a closure over one into it."""
+    if signature is None:
+        return numba.njit(inline="always", error_model="numpy")(function)  # noqa: TID251
     return numba.njit(signature, error_model="numpy")(function)  # noqa: TID251
 
 
