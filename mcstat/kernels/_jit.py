@@ -72,7 +72,7 @@ def pointer(function: Callable[..., Any], signature: Any, *, cached: bool = True
 
 
 def part(function: Callable[..., Any], signature: Any = None) -> Any:
-    """Compile a user's function that goes into a :func:`pointer`; without a signature it is pasted where it is called."""
+    """Compile a user's function that goes into a :func:`pointer`; without a signature it is pasted into its caller."""
     if signature is None:
         return numba.njit(inline="always", error_model="numpy")(function)  # noqa: TID251
     return numba.njit(signature, error_model="numpy")(function)  # noqa: TID251

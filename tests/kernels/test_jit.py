@@ -130,4 +130,4 @@ def test_threads_leave_the_cache_folder_alone(monkeypatch, tmp_path):
     for thread in threads:
         thread.join()
     assert set(seen) == {_jit._CACHE_FOLDER}
-    assert numba.config.CACHE_DIR == str(tmp_path)
+    assert str(tmp_path) == numba.config.CACHE_DIR
