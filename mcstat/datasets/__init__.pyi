@@ -7,11 +7,14 @@ from ._sensitivity import (
     make_ishigami,
     make_linear,
 )
+from ._series import load_nile, load_sp500
 
 __all__ = [
     "LogisticPosterior",
     "SensitivityProblem",
     "load_logistic_posterior",
+    "load_nile",
+    "load_sp500",
     "make_cantilever_beam",
     "make_g_function",
     "make_ishigami",
