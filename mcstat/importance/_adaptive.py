@@ -35,11 +35,12 @@ from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.importance import _views as views
 from mcstat.importance._answer import answer
+from mcstat.importance._asked import nominal_of
 from mcstat.importance._components import ComponentFitter, is_degenerate
 from mcstat.importance._controls import CONTROLS
 from mcstat.importance._exploration import Exploration, Integrands, first_integrands
-from mcstat.importance._laplace import laplace_law
-from mcstat.importance._laws import AdaptedLaw, Nominal
+from mcstat.importance._laws import Nominal
+from mcstat.importance._other_laws import estimate_for_laws
 from mcstat.importance._proposal import BLOCK, Block, PointSource, Proposal, coordinates
 
 __all__ = ["AdaptiveImportanceSampler"]
@@ -232,7 +233,7 @@ class AdaptiveImportanceSampler(Estimator):
         self._check_parameters()
         with single_threaded():
             self._root, self._names = root_seed(self.random_state), names
-            nominal = self._nominal()
+            nominal, self._laplace_calls = nominal_of(self.law, self.laws, self.target, self.initial, self.start)
             check_integer("budget", self.budget, 10 * (nominal.dim + 2))
             func = coordinates if func is None else func if self.vectorized else Pointwise(func)
             self._source = PointSource(nominal, func, self._root, self.chunk_size, self.nan, self._lower_bounds())
@@ -353,6 +354,30 @@ class AdaptiveImportanceSampler(Estimator):
         """There is something to answer from: a final sample, or (after Ctrl-C) a finished round of exploration."""
         return hasattr(self, "_exploration") and bool(self._exploration.rounds)
 
+    def for_laws(self, laws: Sequence[Any], *, names: Sequence[str] | None = None) -> Estimate:
+        """The same functions under other laws, from the stored final sample: no further call of func.
+
+        Parameters
+        ----------
+        laws : sequence of K objects
+            Anything with ``rvs(size, random_state)`` and ``logpdf(x)``.
+        names : sequence of K str, optional
+            Names of the laws; default laws[0], laws[1], ...
+
+        Returns
+        -------
+        Estimate
+            The fit's own expectations, then J for each law, with their joint covariance. Unbiased, as long as the
+            laws live where the sample does; the Estimate warns, naming the law, where they do not.
+
+        Notes
+        -----
+        The stored values are weighted by the new law over the proposal (reverse importance sampling). All parts of
+        the proposal serve as control variates, cross-fitted on the final sample, unless ``control="none"``.
+        """
+        self._check_fitted()
+        return estimate_for_laws(self, laws, names)
+
     @property
     def sample_(self) -> FloatArray:
         """(N, d) points of the final sample."""
@@ -428,29 +453,6 @@ class AdaptiveImportanceSampler(Estimator):
         if self.signed == "nonneg":
             return np.zeros(1)
         return None if self.lower is None else np.atleast_1d(check_array("lower", self.lower, (0, 1)))
-
-    def _nominal(self) -> Nominal:
-        given = [name for name in ("law", "laws", "target") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise InvalidParameter(f"exactly one of law, laws and target must be given, got {given or 'none'}")
-        if self.law is not None:
-            return Nominal([AdaptedLaw("law", self.law)])
-        if self.laws is not None:
-            if len(self.laws) == 0:
-                raise InvalidParameter("laws must hold at least one law, got none")
-            return Nominal([AdaptedLaw(f"laws[{j}]", law) for j, law in enumerate(self.laws)])
-        if not callable(self.target):
-            raise InvalidParameter(f"target must be callable, got {type(self.target).__name__}")
-        if isinstance(self.initial, str):
-            check_option("initial", self.initial, ("laplace",))
-            if self.start is None:
-                raise InvalidParameter("initial='laplace' wants start, the point where the search for the mode begins")
-            start = np.atleast_1d(check_array("start", self.start, (0, 1)))
-            law, self._laplace_calls = laplace_law(self.target, start)
-            return Nominal([AdaptedLaw("initial", law)], self.target)
-        if self.initial is None:
-            raise InvalidParameter("target wants initial= a law, or 'laplace' with start=")
-        return Nominal([AdaptedLaw("initial", self.initial)], self.target)
 
     def _check_parameters(self) -> None:
         check_option("family", self.family, ("gaussian", "gmm"))

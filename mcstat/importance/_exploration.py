@@ -189,7 +189,7 @@ class Exploration:
             self._component(z, np.abs(T[:, j]), last.components[j] if last.components else None, nominal)
             for j in range(T.shape[1])
         ]
-        components = (*own, self._wide_component(z, np.sqrt(T**2 @ self.weights)))
+        components = (*own, self._wide_component(z, np.sqrt(T**2 @ self.weights), nominal))
         proposal = replace(first, components=components, shares=np.zeros(len(components) + 1))
         ratios = np.exp(proposal.log_parts(pool.x, pool.log_base) - log_h[:, None])
         return replace(proposal, shares=self._shares(T, ratios))
@@ -203,14 +203,14 @@ class Exploration:
         shrink_to = np.eye(z.shape[1]) if previous is None else previous.covariance()
         return self.fitter.fit(z, importance, shrink_to)
 
-    def _wide_component(self, z: FloatArray, importance: FloatArray) -> Component:
+    def _wide_component(self, z: FloatArray, importance: FloatArray, nominal: FloatArray) -> Component:
         """A Gaussian around all that matters, wider than it: the parts' tails are lighter than those of phi f.
 
         Without it the far points come from the initial law alone, with weights of 1 / defensive: seldom and enormous,
         so that most samples miss them and report too small an error.
         """
         d = z.shape[1]
-        common = replace(self.fitter, n_gaussians=1).fit(z, importance, np.eye(d))
+        common = replace(self.fitter, n_gaussians=1).fit(z, importance if importance.any() else nominal, np.eye(d))
         return replace(common, factors=common.factors * np.sqrt(1 + _WIDER / np.sqrt(d)))
 
     def _shares(self, T: FloatArray, ratios: FloatArray) -> FloatArray:
@@ -253,7 +253,8 @@ class Exploration:
 
     def should_stop(self, budget: int) -> bool:
         """Step 5: spending all that was left before this round would have done no worse."""
-        if len(self.rounds) < 2:
+        # While nothing was hit the criterion is 0, which says nothing.
+        if len(self.rounds) < 2 or not self.hit.any():
             return False
         before, now = self.variances[-2:]
         left_now = budget - self.n_points
