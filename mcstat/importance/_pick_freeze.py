@@ -8,17 +8,18 @@ f(B), which gives the first order, and everything but x_i with f(A), which gives
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.random import SeedSequence
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mcstat.core.checks import check_array
 from mcstat.core.errors import InvalidData
 from mcstat.core.rng import Purpose, stream
+from mcstat.importance._model import Model, model_values
 
 FloatArray = NDArray[np.float64]
 
@@ -35,7 +36,7 @@ _TINY_VARIANCE = 1e-28
 class Randomisation:
     """One scramble of the sequence: a call gives the 2 d indices of scramble ``r``, first orders, then totals."""
 
-    model: Callable[[FloatArray], ArrayLike]
+    model: Model
     law: Sequence[Any]
     n_base: int
     root: SeedSequence
@@ -66,11 +67,11 @@ class Randomisation:
         d = len(self.law)
         a, b = self._inputs(u[:, :d]), self._inputs(u[:, d:])
         y = np.empty((d + 2, self.n_base))
-        y[0], y[1] = self._evaluate(a), self._evaluate(b)
+        y[0], y[1] = model_values("model", self.model, a), model_values("model", self.model, b)
         for i in range(d):
             mixed = a.copy()
             mixed[:, i] = b[:, i]
-            y[2 + i] = self._evaluate(mixed)
+            y[2 + i] = model_values("model", self.model, mixed)
         return y
 
     def _inputs(self, u: FloatArray) -> FloatArray:
@@ -78,18 +79,6 @@ class Randomisation:
         for i, marginal in enumerate(self.law):
             x[:, i] = check_array(f"law[{i}].ppf(u)", marginal.ppf(u[:, i]), 1)
         return x
-
-    def _evaluate(self, x: FloatArray) -> FloatArray:
-        # The model gets a copy: one that works in place must not spoil the next matrix.
-        y = check_array("model(x)", self.model(x.copy()), (0, 1, 2), finite=False)
-        if y.shape not in ((len(x),), (len(x), 1)):
-            raise InvalidData(f"model(x) must have shape ({len(x)},) for x of shape {x.shape}, got {y.shape}")
-        y = y.reshape(len(x))
-        bad = ~np.isfinite(y)
-        if bad.any():
-            first = int(np.argmax(bad))
-            raise InvalidData(f"model(x) must be finite, got {y[first]} at the point {x[first].tolist()}")
-        return y
 
 
 def indices(y: FloatArray, u: FloatArray) -> FloatArray:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mcstat._version import __version__
 from mcstat.core.base import Estimator
@@ -16,12 +16,12 @@ from mcstat.core.errors import InvalidParameter
 from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import map_tasks
 from mcstat.core.rng import RandomState, entropy_of, root_seed
+from mcstat.importance._model import Model
 from mcstat.importance._pick_freeze import Randomisation
 
 __all__ = ["SobolIndices"]
 
 FloatArray = NDArray[np.float64]
-Model = Callable[[FloatArray], ArrayLike]
 
 # Fewer points leave ratios of noisy moments, whose bias is no longer small beside their error.
 _FEWEST_POINTS = 64
