@@ -192,6 +192,14 @@ def _tail_warnings(heavy: NDArray[np.bool_], words: str, names: tuple[str, ...])
     return [f"{words} for {shown}: the errors may be too small; raise budget or defensive, or start from a wider law"]
 
 
+def propagated(slopes: FloatArray, cov: FloatArray) -> FloatArray:
+    """(p, p) covariance by the delta method; a quantity without error has variance 0, not rounding's negative one."""
+    moved = slopes @ cov @ slopes.T
+    moved = (moved + moved.T) / 2
+    np.fill_diagonal(moved, np.maximum(np.diag(moved), 0.0))
+    return np.asarray(moved)
+
+
 def _diagnostics(
     sampler: AdaptiveImportanceSampler,
     exploration: Exploration,

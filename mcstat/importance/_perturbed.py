@@ -16,6 +16,7 @@ from mcstat.core.estimate import Estimate
 from mcstat.core.extras import import_extra
 from mcstat.core.rng import Purpose, RandomState, child_seed, entropy_of, root_seed
 from mcstat.importance._adaptive import AdaptiveImportanceSampler
+from mcstat.importance._answer import propagated
 from mcstat.importance._model import Model, model_values
 from mcstat.importance._tilts import IndependentLaw, tilted
 
@@ -196,9 +197,6 @@ class PerturbedLawIndices(Estimator):
     def _make_estimate(self) -> Estimate:
         base = self.probabilities_
         value, slopes = perturbed_indices(base.value)
-        cov = slopes @ np.asarray(base.cov) @ slopes.T
-        # A change that is none has variance 0, which rounding may make negative.
-        np.fill_diagonal(cov, np.maximum(np.diag(cov), 0.0))
         warnings = list(base.warnings)
         if np.isnan(value).any():
             warnings.append("some probabilities were not found positive: their indices are not known; raise budget")
@@ -209,7 +207,7 @@ class PerturbedLawIndices(Estimator):
                 "input": np.repeat(self._inputs, len(self._deltas)),
                 "delta": np.tile(self._deltas, len(self._inputs)),
             },
-            cov=(cov + cov.T) / 2,
+            cov=propagated(slopes, np.asarray(base.cov)),
             kind="monte_carlo",
             estimand=f"perturbed-law indices ({self.perturb})",
             method="PerturbedLawIndices",
