@@ -359,6 +359,8 @@ def _checked_groups(groups: Any, names: tuple[str, ...]) -> dict[str, tuple[int,
         listed = [] if isinstance(members, str) else list(members)
         if not listed or len(set(listed)) < len(listed) or not set(listed) <= set(names):
             raise InvalidParameter(f"groups[{label!r}] must list names of inputs, each once, got {members!r}")
+        if len(listed) == len(names):
+            raise InvalidParameter(f"groups[{label!r}] must leave out an input: the index of all together is 1")
         found[label] = tuple(names.index(name) for name in listed)
     return found
 

@@ -19,7 +19,7 @@ from tests.stat_asserts import assert_mean_close, two_stage_coverage
 
 A = np.array([0.0, 1.0, 4.5])
 PROBLEMS = {"ishigami": make_ishigami(), "g": make_g_function(A), "linear": make_linear([1.0, -2.0, 3.0])}
-GROUPS = {"both": ["x1", "x3"], "whole": ["x1", "x2", "x3"]}
+GROUPS = {"both": ["x1", "x3"], "last": ["x2", "x3"]}
 
 
 def g_share(members):
@@ -31,16 +31,13 @@ def g_share(members):
 def truth(name):
     """First, total, second, closed indices of the two groups, and their totals."""
     problem = PROBLEMS[name]
-    if name == "ishigami":
-        pairs = [0.0, problem.total[2], 0.0]
-        closed = [problem.first[0] + problem.first[2] + pairs[1], 1.0]
-        left = problem.first[1]
-    elif name == "g":
-        pairs = [g_share(pair) - g_share(pair[:1]) - g_share(pair[1:]) for pair in combinations(range(3), 2)]
-        closed, left = [g_share([0, 2]), 1.0], g_share([1])
-    else:
-        pairs, closed, left = [0.0] * 3, [problem.first[0] + problem.first[2], 1.0], problem.first[1]
-    return np.concatenate([problem.first, problem.total, pairs, closed, [1 - left, 1.0]])
+    pairs = {
+        "ishigami": [0.0, problem.total[2], 0.0],
+        "g": [g_share(pair) - g_share(pair[:1]) - g_share(pair[1:]) for pair in combinations(range(3), 2)],
+        "linear": [0.0, 0.0, 0.0],
+    }[name]
+    closed = [problem.first[0] + problem.first[2] + pairs[1], problem.first[1] + problem.first[2] + pairs[2]]
+    return np.concatenate([problem.first, problem.total, pairs, closed, 1 - problem.first[[1, 0]]])
 
 
 def fitted(problem, n_base=256, n_randomisations=64, second_order=True, groups=GROUPS, **settings):
@@ -74,7 +71,7 @@ def test_published_interaction_of_ishigami():
 def test_names_and_coordinates():
     estimate = fitted(PROBLEMS["g"], n_base=64, n_randomisations=2).estimate()
     singles = [f"{kind}[x{i}]" for kind in ("S", "ST") for i in (1, 2, 3)]
-    groups = ["S[both]", "S[whole]", "ST[both]", "ST[whole]"]
+    groups = ["S[both]", "S[last]", "ST[both]", "ST[last]"]
     assert list(estimate.names) == [*singles, "S[x1, x2]", "S[x1, x3]", "S[x2, x3]", *groups]
     assert (
         list(estimate.coords["index"])
@@ -166,7 +163,7 @@ class TestImportanceSampling:
         # |z| < 6 for 5 indices: false-alarm rate 1e-8.
         estimate = self.fit(PROBLEMS[name], groups=GROUPS).estimate()
         expected = truth(name)[[0, 1, 2, 9, 10]]
-        assert list(estimate.names) == ["S[x1]", "S[x2]", "S[x3]", "S[both]", "S[whole]"]
+        assert list(estimate.names) == ["S[x1]", "S[x2]", "S[x3]", "S[both]", "S[last]"]
         assert np.all(np.abs(estimate.value - expected) < 6 * estimate.std_error + 1e-12)
         assert estimate.std_error.max() < 0.02
 
@@ -252,6 +249,7 @@ class Bounded:
         ({"groups": {"g": []}}, r"groups\['g'\] must list names"),
         ({"groups": {"g": "x1"}}, r"groups\['g'\] must list names"),
         ({"groups": {"g": ["x1", "x1"]}}, r"groups\['g'\] must list names of inputs, each once"),
+        ({"groups": {"g": ["x1", "x2"]}}, r"groups\['g'\] must leave out an input"),
         ({"groups": {"g": ["x7"]}}, r"groups\['g'\] must list names"),
     ],
 )
