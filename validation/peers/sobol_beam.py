@@ -1,9 +1,8 @@
-"""SobolIndices beside SALib, SciPy and OpenTURNS on the cantilever beam, 131 072 model calls each.
+"""SobolIndices beside SALib's scrambled Sobol' sequence on the cantilever beam, 131 072 model calls each.
 
 Prints spread, interval width, coverage of the 95 % intervals (two-stage binomial test) and CPU seconds. The spread of
 SALib is taken with 2 bootstrap resamples, which do not touch the values; width and seconds with its default 100, in
-turns with ours. SciPy's ``sobol_indices`` uses the same scrambled sequence, OpenTURNS independent points (its own
-design) with three estimators; it is left out where it is not installed. About five CPU minutes, with ``--quick`` one:
+turns with ours. About five CPU minutes, with ``--quick`` one:
 
     python -m validation.peers.sobol_beam [--quick]
 
@@ -14,14 +13,12 @@ first-order index, coverage, at most 0.3 CPU seconds a run.
 from __future__ import annotations
 
 import sys
-from functools import partial
-from importlib.util import find_spec
 from time import process_time
 
 import numpy as np
 from SALib.analyze import sobol as salib_analyze
 from SALib.sample import sobol as salib_sample
-from scipy.stats import binomtest, sobol_indices
+from scipy.stats import binomtest
 
 from mcstat.core.parallel import single_threaded
 from mcstat.datasets import make_cantilever_beam
@@ -56,46 +53,6 @@ def salib(seed, resamples):
     seconds = process_time() - started
     value = np.concatenate([found["S1"], found["ST"]])
     return value, np.concatenate([found["S1_conf"], found["ST_conf"]]), seconds
-
-
-def scipy_stats(seed):
-    """Values, (12,), and CPU seconds."""
-    started = process_time()
-    rng = np.random.default_rng(seed)
-    found = sobol_indices(func=lambda x: PROBLEM.model(x.T), n=BASE_POINTS, dists=list(PROBLEM.law), rng=rng)
-    value = np.concatenate([found.first_order.ravel(), found.total_order.ravel()])
-    return value, process_time() - started
-
-
-def openturns(seed, estimator):
-    """Values, (12,), and CPU seconds, on OpenTURNS's own independent design."""
-    import openturns as ot
-
-    started = process_time()
-    ot.RandomGenerator.SetSeed(seed)
-    cube = ot.JointDistribution([ot.Uniform(0.0, 1.0)] * len(PROBLEM.law))
-    u = np.asarray(ot.SobolIndicesExperiment(cube, BASE_POINTS, False).generate())
-    x = np.column_stack([law.ppf(column) for law, column in zip(PROBLEM.law, u.T, strict=True)])
-    algorithm = getattr(ot, f"{estimator}SensitivityAlgorithm")
-    found = algorithm(ot.Sample(x), ot.Sample(PROBLEM.model(x)[:, None]), BASE_POINTS)
-    value = np.concatenate([list(found.getFirstOrderIndices()), list(found.getTotalOrderIndices())])
-    return value, process_time() - started
-
-
-def print_spreads(runs):
-    """Spread of every peer's values, and the median CPU seconds of a run without bootstrap."""
-    d = len(PROBLEM.law)
-    peers = {"mcstat": lambda seed: ours(seed)[::2], "SALib": lambda seed: salib(seed, 2)[::2], "SciPy": scipy_stats}
-    if find_spec("openturns"):
-        for estimator in ("Saltelli", "Martinez", "MauntzKucherenko"):
-            peers[f"OpenTURNS {estimator}"] = partial(openturns, estimator=estimator)
-    print(f"sd over {runs} seeds, times 1e-4 (first orders | totals), and CPU seconds")
-    for name, peer in peers.items():
-        found = [peer(seed) for seed in range(3000, 3000 + runs)]
-        sd = 1e4 * np.std([value for value, _ in found], axis=0, ddof=1)
-        seconds = np.median([seconds for _, seconds in found])
-        first, total = (" ".join(f"{one:6.2f}" for one in half) for half in (sd[:d], sd[d:]))
-        print(f"{name:27s} {first} | {total}  {seconds:.3f}")
 
 
 def covered(seeds):
@@ -157,5 +114,4 @@ def main(spread_runs, timed_runs):
 if __name__ == "__main__":
     quick = sys.argv[1:] == ["--quick"]
     with single_threaded():
-        print_spreads(20 if quick else 100)
         sys.exit(main(spread_runs=100 if quick else 200, timed_runs=3 if quick else 12))
