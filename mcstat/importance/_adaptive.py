@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.base import Estimator
-from mcstat.core.checks import check_array, check_integer, check_names, check_option, check_real
+from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.jit import Pointwise
@@ -35,10 +35,11 @@ from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.importance import _views as views
 from mcstat.importance._answer import answer
-from mcstat.importance._asked import nominal_of
+from mcstat.importance._asked import check_columns, default_share, lower_bounds, nominal_of
 from mcstat.importance._components import ComponentFitter, is_degenerate
 from mcstat.importance._controls import CONTROLS
-from mcstat.importance._exploration import Exploration, Integrands, first_integrands
+from mcstat.importance._exploration import Exploration, first_integrands
+from mcstat.importance._known import known_means
 from mcstat.importance._laws import Nominal
 from mcstat.importance._other_laws import estimate_for_laws
 from mcstat.importance._proposal import BLOCK, Block, PointSource, Proposal, coordinates
@@ -209,7 +210,14 @@ class AdaptiveImportanceSampler(Estimator):
 
     # The algorithm --------------------------------------------------------------------------------------------
 
-    def fit(self, func: Function | None = None, *, names: Sequence[str] | None = None) -> Self:
+    def fit(
+        self,
+        func: Function | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        control_variates: Function | None = None,
+        control_means: ArrayLike | None = None,
+    ) -> Self:
         """Explore, then draw the final sample: the whole budget is spent here.
 
         Parameters
@@ -218,6 +226,11 @@ class AdaptiveImportanceSampler(Estimator):
             (n, d) to (n, J), vectorised. Default: the coordinates of the points themselves.
         names : sequence of str, optional
             Names of the expectations. Default: the column names, where func gives a data frame.
+        control_variates : callable, optional
+            (n, d) to (n, M), functions near to func whose means are known. Their coefficients come from the first
+            batch, so the estimate stays unbiased; what they explain of func is known exactly.
+        control_means : array_like, shape (M,), optional
+            Means of ``control_variates`` under ``law`` or ``target``.
 
         Returns
         -------
@@ -236,7 +249,9 @@ class AdaptiveImportanceSampler(Estimator):
             nominal, self._laplace_calls = nominal_of(self.law, self.laws, self.target, self.initial, self.start)
             check_integer("budget", self.budget, 10 * (nominal.dim + 2))
             func = coordinates if func is None else func if self.vectorized else Pointwise(func)
-            self._source = PointSource(nominal, func, self._root, self.chunk_size, self.nan, self._lower_bounds())
+            known = known_means(control_variates, control_means, signed=self.signed, many_laws=self.laws is not None)
+            least = lower_bounds(self.signed, self.lower)
+            self._source = PointSource(nominal, func, self._root, self.chunk_size, self.nan, least, known=known)
             exploration = self._first_round(nominal)
             while self._may_explore(exploration):
                 self._explore(exploration, exploration.next_proposal())
@@ -276,18 +291,18 @@ class AdaptiveImportanceSampler(Estimator):
             raise InvalidData(f"func must be finite at most points, it was at {len(block.x)} of the first {n}")
         self._source = replace(self._source, n_columns=block.values.shape[1])
         integrands = first_integrands(block, self._source.least, self.signed)
-        self._check_columns(integrands)
+        check_columns(integrands, self._names, self.weights, self.alpha_min, self.defensive)
         spread = block.x.std(axis=0)
         plain = Proposal(nominal, np.ones(1), (), block.x.mean(axis=0), np.where(spread > 0, spread, 1.0))
         self._degenerate = is_degenerate((block.x - plain.centre) / plain.scale)
-        least_share = self._default_share(len(integrands.centre)) if self.alpha_min is None else self.alpha_min
+        default = default_share(len(integrands.centre), self.budget, self.defensive)
         exploration = Exploration(
             integrands,
             ComponentFitter(self.n_components if self.family == "gmm" else 1, self.covariance == "diag", self.reg),
             unnormalised=self.target is not None,
             control=self.control,
             weights=self.weights if isinstance(self.weights, str) else check_array("weights", self.weights, 1),
-            floors=(self.defensive, least_share),
+            floors=(self.defensive, default if self.alpha_min is None else self.alpha_min),
         )
         exploration.add(plain, block)
         self._exploration = exploration
@@ -443,17 +458,6 @@ class AdaptiveImportanceSampler(Estimator):
     def _batch_size(self) -> int:
         return int(self.batch * self.budget)
 
-    def _default_share(self, n_columns: int) -> float:
-        """Share below which a part's own region holds too few points for its ratio's variance to show."""
-        wanted = max(1e-3, min(0.1, 20.0 * n_columns / self.budget))
-        return min(wanted, 0.5 * (1 - 2 * self.defensive)) / n_columns
-
-    def _lower_bounds(self) -> FloatArray | None:
-        """Bounds that the user vouched for, (1,) or (J,)."""
-        if self.signed == "nonneg":
-            return np.zeros(1)
-        return None if self.lower is None else np.atleast_1d(check_array("lower", self.lower, (0, 1)))
-
     def _check_parameters(self) -> None:
         check_option("family", self.family, ("gaussian", "gmm"))
         check_option("covariance", self.covariance, ("full", "diag"))
@@ -479,18 +483,6 @@ class AdaptiveImportanceSampler(Estimator):
             check_integer("chunk_size", self.chunk_size, 1)
         if (self.lower is None) == (self.signed == "shift"):
             raise InvalidParameter("lower goes with signed='shift', and only with it")
-
-    def _check_columns(self, integrands: Integrands) -> None:
-        """What can be checked once the number of columns is known."""
-        n_expectations = len(integrands.shift)
-        if self._names is not None:
-            check_names("names", self._names, n_expectations)
-        n_weights = n_expectations if isinstance(self.weights, str) else np.size(self.weights)
-        if n_weights != n_expectations:
-            raise InvalidParameter(f"weights must hold {n_expectations} number(s), one an expectation, got {n_weights}")
-        if self.alpha_min is not None:
-            most = (1 - 2 * self.defensive) / len(integrands.centre)
-            check_real("alpha_min", self.alpha_min, 0, most, closed="left")
 
 
 # Rounds are numbered far enough apart for any budget.

@@ -1,15 +1,20 @@
-"""What a sampler's settings ask for: a law, many laws, or an unnormalised target with a law to start from."""
+"""What a sampler's settings ask for: what to draw from, lower bounds, shares, columns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mcstat.core.checks import check_array, check_option
+from mcstat.core.checks import check_array, check_names, check_option, check_real
 from mcstat.core.errors import InvalidParameter
+from mcstat.importance._exploration import Integrands
 from mcstat.importance._laplace import laplace_law
 from mcstat.importance._laws import AdaptedLaw, Nominal
+
+FloatArray = NDArray[np.float64]
 
 
 def nominal_of(law: Any, laws: Any, target: Any, initial: Any, start: Any) -> tuple[Nominal, int]:
@@ -34,3 +39,31 @@ def nominal_of(law: Any, laws: Any, target: Any, initial: Any, start: Any) -> tu
     if initial is None:
         raise InvalidParameter("target wants initial= a law, or 'laplace' with start=")
     return Nominal([AdaptedLaw("initial", initial)], target), 0
+
+
+def lower_bounds(signed: str, lower: Any) -> FloatArray | None:
+    """Bounds that the user vouched for, (1,) or (J,)."""
+    if signed == "nonneg":
+        return np.zeros(1)
+    return None if lower is None else np.atleast_1d(check_array("lower", lower, (0, 1)))
+
+
+def default_share(n_columns: int, budget: int, defensive: float) -> float:
+    """Share below which a part's own region holds too few points for its ratio's variance to show."""
+    wanted = max(1e-3, min(0.1, 20.0 * n_columns / budget))
+    return min(wanted, 0.5 * (1 - 2 * defensive)) / n_columns
+
+
+def check_columns(
+    integrands: Integrands, names: Sequence[str] | None, weights: Any, alpha_min: float | None, defensive: float
+) -> None:
+    """What can be checked once the number of columns is known."""
+    n_expectations = len(integrands.shift)
+    if names is not None:
+        check_names("names", names, n_expectations)
+    n_weights = n_expectations if isinstance(weights, str) else np.size(weights)
+    if n_weights != n_expectations:
+        raise InvalidParameter(f"weights must hold {n_expectations} number(s), one an expectation, got {n_weights}")
+    if alpha_min is not None:
+        most = (1 - 2 * defensive) / len(integrands.centre)
+        check_real("alpha_min", alpha_min, 0, most, closed="left")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mcstat.core.errors import DegenerateWeightsError, InvalidData
 from mcstat.importance._components import Component, ComponentFitter
 from mcstat.importance._controls import chosen_least_squares, least_squares, own_coefficients, residuals
+from mcstat.importance._known import fitted_slopes
 from mcstat.importance._proposal import Block, Proposal
 from mcstat.importance._shares import optimal_shares
 
@@ -28,7 +29,8 @@ class Integrands:
 
     ``y`` are the user's values less ``shift``, over ``scale``, with ``split`` as positive and negative parts. For laws
     ``centre`` is 0 and ``log_unit`` 0; for an unnormalised target they are pilot values of the expectations and of
-    the log normaliser, which makes T the linearised ratio.
+    the log normaliser, which makes T the linearised ratio. The user's control variates, of mean zero, are taken off
+    with fixed ``slopes`` (M, J), which leaves the expectations alone.
     """
 
     shift: FloatArray
@@ -36,10 +38,11 @@ class Integrands:
     split: bool
     centre: FloatArray
     log_unit: float
+    slopes: FloatArray | None = None
 
-    def columns(self, values: FloatArray) -> FloatArray:
+    def columns(self, block: Block) -> FloatArray:
         """(n, J) or (n, 2 J) columns of order one."""
-        y = (values - self.shift) / self.scale
+        y = _residuals(block, self.shift, self.slopes) / self.scale
         return np.hstack([np.maximum(y, 0.0), np.maximum(-y, 0.0)]) if self.split else y
 
     def weights(self, block: Block, log_h: FloatArray) -> FloatArray:
@@ -51,7 +54,7 @@ class Integrands:
         weights = self.weights(block, log_h)
         if self.split and weights.shape[1] > 1:
             weights = np.hstack([weights, weights])
-        return (self.columns(block.values) - self.centre) * weights
+        return (self.columns(block) - self.centre) * weights
 
     def restored(self, rows: FloatArray) -> FloatArray:
         """Split and scale undone on (..., J or 2 J): linear, so it serves rows and means alike."""
@@ -70,6 +73,12 @@ class Round:
     log_h: FloatArray
     ratios: FloatArray
     coefficients: FloatArray
+
+
+def _residuals(block: Block, shift: FloatArray, slopes: FloatArray | None) -> FloatArray:
+    """(n, J) values less the shift, and less the user's control variates."""
+    values = block.values - shift
+    return values if slopes is None or block.controls is None else values - block.controls @ slopes
 
 
 def own_ratios(ratios: FloatArray, n_columns: int) -> FloatArray:
@@ -148,7 +157,7 @@ class Exploration:
             if np.isneginf(top):
                 raise DegenerateWeightsError("target is -inf at every point drawn; give another initial law or start")
             weights = np.exp(log_ratio - top)
-            centre = weights @ self.integrands.columns(pool.values) / weights.sum()
+            centre = weights @ self.integrands.columns(pool) / weights.sum()
             self.integrands = replace(
                 self.integrands, centre=centre, log_unit=float(top + np.log(weights.sum() / len(weights)))
             )
@@ -266,7 +275,10 @@ def first_integrands(block: Block, shift: FloatArray | None, signed: str) -> Int
     """Columns of order one from the first batch; a power of two as scale changes no digit."""
     n_functions = block.values.shape[1]
     shift = np.zeros(n_functions) if shift is None else np.broadcast_to(shift, n_functions)
-    largest = np.abs(block.values - shift).max(axis=0)
+    slopes = None
+    if block.controls is not None:
+        shift, slopes = fitted_slopes(block.values, block.controls)
+    largest = np.abs(_residuals(block, shift, slopes)).max(axis=0)
     scale = np.where(largest > 0, np.exp2(np.round(np.log2(np.where(largest > 0, largest, 1.0)))), 1.0)
     split = signed == "split"
     n_laws = block.log_laws.shape[1]
@@ -275,4 +287,4 @@ def first_integrands(block: Block, shift: FloatArray | None, signed: str) -> Int
     elif n_laws > 1 and n_functions != n_laws:
         raise InvalidData(f"func must give 1 or {n_laws} columns for {n_laws} laws, got {n_functions}")
     n_columns = len(shift) * (2 if split else 1)
-    return Integrands(shift, scale, split, np.zeros(n_columns), 0.0)
+    return Integrands(shift, scale, split, np.zeros(n_columns), 0.0, slopes)
