@@ -94,6 +94,9 @@ class AdaptiveImportanceSampler(Estimator):
     defensive : float
         Least share of the initial law in every proposal, which bounds the weights by 1 / defensive, and least share of
         a Gaussian that is wider than all parts together, which keeps rare points from carrying enormous weights.
+    df : float, optional
+        Makes the wide part a Student t with so many degrees of freedom, for a target whose tails are heavier than the
+        initial law's; 3 to 10 are usual.
     alpha_min : float, optional
         Least share of each part. Default: ten points of a half budget, but at most 0.1 / J and at least 1e-3 / J.
     final : {"best", "last"}
@@ -172,6 +175,7 @@ class AdaptiveImportanceSampler(Estimator):
         signed: str = "abs",
         lower: ArrayLike | None = None,
         defensive: float = 0.05,
+        df: float | None = None,
         alpha_min: float | None = None,
         final: str = "best",
         reg: float = 1e-6,
@@ -198,6 +202,7 @@ class AdaptiveImportanceSampler(Estimator):
         self.signed = signed
         self.lower = lower
         self.defensive = defensive
+        self.df = df
         self.alpha_min = alpha_min
         self.final = final
         self.reg = reg
@@ -303,6 +308,7 @@ class AdaptiveImportanceSampler(Estimator):
             control=self.control,
             weights=self.weights if isinstance(self.weights, str) else check_array("weights", self.weights, 1),
             floors=(self.defensive, default if self.alpha_min is None else self.alpha_min),
+            df=self.df,
         )
         exploration.add(plain, block)
         self._exploration = exploration
@@ -473,6 +479,8 @@ class AdaptiveImportanceSampler(Estimator):
         check_real("max_explore", self.max_explore, 0, 1, closed="neither")
         check_real("batch", self.batch, 0, self.max_explore, closed="right")
         check_real("defensive", self.defensive, 0, 0.5, closed="left")
+        if self.df is not None:
+            check_real("df", self.df, 0, closed="neither")
         check_real("reg", self.reg, 0, closed="neither")
         check_integer("n_components", self.n_components, 1)
         if self.n_components > self._batch_size():

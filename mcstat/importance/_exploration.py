@@ -16,6 +16,7 @@ from mcstat.importance._controls import chosen_least_squares, least_squares, own
 from mcstat.importance._known import fitted_slopes
 from mcstat.importance._proposal import Block, Proposal
 from mcstat.importance._shares import optimal_shares
+from mcstat.importance._student import StudentComponent
 
 FloatArray = NDArray[np.float64]
 
@@ -103,9 +104,10 @@ class Exploration:
         control: str,
         weights: str | FloatArray,
         floors: tuple[float, float],
+        df: float | None = None,
     ) -> None:
         self.integrands, self.fitter, self.unnormalised = integrands, fitter, unnormalised
-        self.control, self.user_weights, self.floors = control, weights, floors
+        self.control, self.user_weights, self.floors, self.df = control, weights, floors, df
         self.rounds: list[Round] = []
         self.log_densities: list[FloatArray] = []
 
@@ -213,14 +215,17 @@ class Exploration:
         return self.fitter.fit(z, importance, shrink_to)
 
     def _wide_component(self, z: FloatArray, importance: FloatArray, nominal: FloatArray) -> Component:
-        """A Gaussian around all that matters, wider than it: the parts' tails are lighter than those of phi f.
+        """A Gaussian, or t, around all that matters and wider: the parts' tails are lighter than those of phi f.
 
         Without it the far points come from the initial law alone, with weights of 1 / defensive: seldom and enormous,
         so that most samples miss them and report too small an error.
         """
         d = z.shape[1]
         common = replace(self.fitter, n_gaussians=1).fit(z, importance if importance.any() else nominal, np.eye(d))
-        return replace(common, factors=common.factors * np.sqrt(1 + _WIDER / np.sqrt(d)))
+        factors = common.factors * np.sqrt(1 + _WIDER / np.sqrt(d))
+        if self.df is None:
+            return replace(common, factors=factors)
+        return StudentComponent(common.weights, common.means, factors, self.df)
 
     def _shares(self, T: FloatArray, ratios: FloatArray) -> FloatArray:
         n_columns, n_parts = T.shape[1], ratios.shape[1]
