@@ -30,19 +30,17 @@ from mcstat.core.base import Estimator
 from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
-from mcstat.core.jit import Pointwise
 from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.importance import _views as views
 from mcstat.importance._answer import answer
-from mcstat.importance._asked import check_columns, default_share, lower_bounds, nominal_of
+from mcstat.importance._asked import check_columns, default_share, nominal_of, point_source
 from mcstat.importance._components import ComponentFitter, is_degenerate
 from mcstat.importance._controls import CONTROLS
 from mcstat.importance._exploration import Exploration, first_integrands
-from mcstat.importance._known import known_means
 from mcstat.importance._laws import Nominal
 from mcstat.importance._other_laws import estimate_for_laws
-from mcstat.importance._proposal import BLOCK, Block, PointSource, Proposal, coordinates
+from mcstat.importance._proposal import BLOCK, Block, Proposal
 
 __all__ = ["AdaptiveImportanceSampler"]
 
@@ -59,9 +57,10 @@ class AdaptiveImportanceSampler(Estimator):
 
     Parameters
     ----------
-    law : object, optional
+    law : object or list of d objects, optional
         What X is drawn from: anything with ``rvs(size, random_state)`` and ``logpdf(x)``, such as a frozen SciPy
-        distribution. Give exactly one of ``law``, ``laws`` and ``target``.
+        distribution, or a list of independent marginals with ``ppf`` and ``isf``, of any support, which are sampled
+        on normal scores. Give exactly one of ``law``, ``laws`` and ``target``.
     laws : sequence of objects, optional
         J laws for the same function (one column) or for J functions, one each.
     target : callable, optional
@@ -118,7 +117,7 @@ class AdaptiveImportanceSampler(Estimator):
     Attributes
     ----------
     proposal_ : Proposal
-        Final sampling density, with ``rvs(size, random_state)`` and ``logpdf(x)``.
+        Final sampling density, with ``rvs(size, random_state)`` and ``logpdf(x)``; of scores where law is a list.
     shares_ : ndarray, shape (J + 2,)
         Shares of the initial law, of each function's part and of the wide part.
     beta_ : ndarray, shape (J,) or (J + 2, J)
@@ -253,10 +252,7 @@ class AdaptiveImportanceSampler(Estimator):
             self._root, self._names = root_seed(self.random_state), names
             nominal, self._laplace_calls = nominal_of(self.law, self.laws, self.target, self.initial, self.start)
             check_integer("budget", self.budget, 10 * (nominal.dim + 2))
-            func = coordinates if func is None else func if self.vectorized else Pointwise(func)
-            known = known_means(control_variates, control_means, signed=self.signed, many_laws=self.laws is not None)
-            least = lower_bounds(self.signed, self.lower)
-            self._source = PointSource(nominal, func, self._root, self.chunk_size, self.nan, least, known=known)
+            self._source = point_source(self, nominal, func, control_variates, control_means)
             exploration = self._first_round(nominal)
             while self._may_explore(exploration):
                 self._explore(exploration, exploration.next_proposal())
@@ -402,7 +398,7 @@ class AdaptiveImportanceSampler(Estimator):
     @property
     def sample_(self) -> FloatArray:
         """(N, d) points of the final sample."""
-        return self._final.x
+        return self._source.inputs(self._final.x)
 
     @property
     def values_(self) -> FloatArray:

@@ -1,18 +1,26 @@
-"""What a sampler's settings ask for: what to draw from, lower bounds, shares, columns."""
+"""What a sampler's settings ask for: what to draw from, what to call, shares, columns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcstat.core.checks import check_array, check_names, check_option, check_real
 from mcstat.core.errors import InvalidParameter
+from mcstat.core.jit import Pointwise
 from mcstat.importance._exploration import Integrands
+from mcstat.importance._known import known_means
 from mcstat.importance._laplace import laplace_law
 from mcstat.importance._laws import AdaptedLaw, Nominal
+from mcstat.importance._proposal import PointSource, coordinates
+from mcstat.importance._scores import AtInputs, StandardNormal, scores_of
+
+if TYPE_CHECKING:
+    from mcstat.importance._adaptive import AdaptiveImportanceSampler
 
 FloatArray = NDArray[np.float64]
 
@@ -22,6 +30,9 @@ def nominal_of(law: Any, laws: Any, target: Any, initial: Any, start: Any) -> tu
     given = [name for name, one in (("law", law), ("laws", laws), ("target", target)) if one is not None]
     if len(given) != 1:
         raise InvalidParameter(f"exactly one of law, laws and target must be given, got {given or 'none'}")
+    scores = scores_of(law)
+    if scores is not None:
+        return Nominal([AdaptedLaw("law", StandardNormal(len(scores.marginals)))]), 0
     if law is not None:
         return Nominal([AdaptedLaw("law", law)]), 0
     if laws is not None:
@@ -41,7 +52,22 @@ def nominal_of(law: Any, laws: Any, target: Any, initial: Any, start: Any) -> tu
     return Nominal([AdaptedLaw("initial", initial)], target), 0
 
 
-def lower_bounds(signed: str, lower: Any) -> FloatArray | None:
+def point_source(
+    sampler: AdaptiveImportanceSampler, nominal: Nominal, func: Any, control_variates: Any, control_means: Any
+) -> PointSource:
+    """The user's functions, as functions of what is drawn, with what the settings say about them."""
+    scores = scores_of(sampler.law)
+    func = coordinates if func is None else func if sampler.vectorized else Pointwise(func)
+    many = sampler.laws is not None
+    known = known_means(control_variates, control_means, signed=sampler.signed, many_laws=many)
+    if scores is not None:
+        func = AtInputs(func, scores)
+        known = None if known is None else replace(known, func=AtInputs(known.func, scores))
+    least = _lower_bounds(sampler.signed, sampler.lower)
+    return PointSource(nominal, func, sampler._root, sampler.chunk_size, sampler.nan, least, known=known, scores=scores)
+
+
+def _lower_bounds(signed: str, lower: Any) -> FloatArray | None:
     """Bounds that the user vouched for, (1,) or (J,)."""
     if signed == "nonneg":
         return np.zeros(1)

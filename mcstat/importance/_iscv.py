@@ -14,36 +14,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator, SeedSequence
+from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
-from mcstat.core.checks import check_array, check_integer
+from mcstat.core.checks import check_integer
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.core.rng import Purpose, child_seed, stream
 from mcstat.importance._adaptive import AdaptiveImportanceSampler
 from mcstat.importance._answer import propagated
 from mcstat.importance._model import Model, model_values
-from mcstat.importance._tilts import quantiles
+from mcstat.importance._scores import NormalScores, StandardNormal
 
 FloatArray = NDArray[np.float64]
 
 # Model calls that find a centre and a unit for the outputs; neither changes the indices.
 PILOT = 256
-
-
-@dataclass(frozen=True)
-class StandardNormal:
-    """Law of ``dim`` independent standard normal scores."""
-
-    dim: int
-
-    def rvs(self, size: int, random_state: Generator) -> FloatArray:
-        """(size, dim) draws."""
-        return random_state.standard_normal((size, self.dim))
-
-    def logpdf(self, z: FloatArray) -> FloatArray:
-        """(n,) log densities."""
-        return np.asarray(-0.5 * np.sum(z**2, axis=1) - 0.5 * self.dim * np.log(2 * np.pi))
 
 
 @dataclass(frozen=True)
@@ -66,11 +51,7 @@ class PickFreezeRow:
 
     def inputs(self, scores: FloatArray) -> FloatArray:
         """(n, d) inputs at normal scores."""
-        columns = [
-            check_array(f"law[{i}].ppf", quantiles(marginal, column), 1)
-            for i, (marginal, column) in enumerate(zip(self.law, scores.T, strict=True))
-        ]
-        return np.column_stack(columns)
+        return NormalScores(self.law).inputs(scores)
 
     def outputs(self, x: FloatArray) -> FloatArray:
         """(n,) centred and scaled outputs."""

@@ -29,7 +29,7 @@ _FAR = 5.0
 
 def estimate_for_laws(sampler: AdaptiveImportanceSampler, laws: Sequence[Any], names: Sequence[str] | None) -> Estimate:
     """See :meth:`AdaptiveImportanceSampler.for_laws`."""
-    labels, log_densities = _log_densities(sampler._final, laws, names)
+    labels, log_densities = _log_densities(sampler, laws, names)
     base, own = sampler.estimate(), final_summands(sampler)
     log_weights = log_densities - own.log_h[:, None]
     weights = np.exp(log_weights)
@@ -65,17 +65,21 @@ def estimate_for_laws(sampler: AdaptiveImportanceSampler, laws: Sequence[Any], n
 
 
 def _log_densities(
-    block: Block, laws: Sequence[Any], names: Sequence[str] | None
+    sampler: AdaptiveImportanceSampler, laws: Sequence[Any], names: Sequence[str] | None
 ) -> tuple[tuple[str, ...], FloatArray]:
     """Labels of the laws, and their log densities at the stored points, (n, K)."""
+    points, scores = sampler._final.x, sampler._source.scores
+    x = sampler._source.inputs(points)
     if not isinstance(laws, Sequence) or len(laws) == 0:
         raise InvalidParameter("laws must be a list of at least one law")
     labels = tuple(f"laws[{k}]" for k in range(len(laws))) if names is None else check_names("names", names, len(laws))
     adapted = [AdaptedLaw(label, law) for label, law in zip(labels, laws, strict=True)]
     for law in adapted:
-        if law.dim != block.x.shape[1]:
-            raise InvalidParameter(f"{law.name} must have the sample's dimension {block.x.shape[1]}, got {law.dim}")
-    log_densities = np.stack([law.logpdf(block.x) for law in adapted], axis=1)
+        if law.dim != x.shape[1]:
+            raise InvalidParameter(f"{law.name} must have the sample's dimension {x.shape[1]}, got {law.dim}")
+    log_densities = np.stack([law.logpdf(x) for law in adapted], axis=1)
+    if scores is not None:
+        log_densities += scores.log_change(points, x)[:, None]
     for label, column in zip(labels, log_densities.T, strict=True):
         if np.isneginf(column).all():
             raise InvalidData(f"{label} has no density at any point of the final sample: fit with a law that covers it")

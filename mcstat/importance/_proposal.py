@@ -17,6 +17,7 @@ from mcstat.importance._adaptive_kernels import log_mixture
 from mcstat.importance._components import Component
 from mcstat.importance._known import KnownMeans
 from mcstat.importance._laws import Nominal
+from mcstat.importance._scores import NormalScores
 
 FloatArray = NDArray[np.float64]
 
@@ -112,7 +113,7 @@ class PointSource:
     """Draws points from a proposal and calls the user's function on them.
 
     ``least`` are lower bounds that the user vouched for, ``n_columns`` what the first call gave, ``known`` the user's
-    control variates.
+    control variates; ``scores`` is there where points are normal scores of the inputs.
     """
 
     nominal: Nominal
@@ -123,6 +124,7 @@ class PointSource:
     least: FloatArray | None
     n_columns: int | None = None
     known: KnownMeans | None = None
+    scores: NormalScores | None = None
 
     def draw(self, proposal: Proposal, purpose: Purpose, block: tuple[int, int]) -> Block:
         """Block (k, n): ``n`` points of stream ``k``, always the same for the same root seed and proposal."""
@@ -145,6 +147,10 @@ class PointSource:
             controls[inside] = self.known(x[inside])
             controls = controls[kept]
         return Block(x[kept], values[kept], log_base[kept], log_laws[kept], n, names, controls)
+
+    def inputs(self, x: FloatArray) -> FloatArray:
+        """Points as the user sees them."""
+        return x if self.scores is None else self.scores.inputs(x)
 
     def _call(self, x: FloatArray) -> tuple[FloatArray, tuple[str, ...] | None]:
         """Values (n, J) chunk by chunk, and the names of their columns if func gives a data frame."""

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.special import logsumexp, ndtr
+from scipy.special import logsumexp
 
 from mcstat.core.errors import InvalidParameter
+from mcstat.importance._scores import quantiles
 
 FloatArray = NDArray[np.float64]
 
@@ -46,15 +47,6 @@ class Tilt:
         from scipy.interpolate import PchipInterpolator
 
         return quantiles(self.marginal, PchipInterpolator(self.cdf, self.scores)(rng.random(n)))
-
-
-def quantiles(marginal: Any, scores: FloatArray) -> FloatArray:
-    """Quantiles at normal scores, by the nearer tail so that no digit is lost."""
-    x = np.empty(scores.shape)
-    left = scores <= 0
-    x[left] = marginal.ppf(ndtr(scores[left]))
-    x[~left] = marginal.isf(ndtr(-scores[~left]))
-    return x
 
 
 def tilted(name: str, marginal: Any, perturb: str, delta: float) -> Tilt:
