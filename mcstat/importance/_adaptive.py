@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from time import perf_counter
 from typing import Any, Self
 
@@ -108,6 +109,9 @@ class AdaptiveImportanceSampler(Estimator):
         False: func takes one point (d,) and gives a number; it is compiled where Numba can.
     chunk_size : int, optional
         Most points handed to func at once. It does not change the numbers.
+    checkpoint : path, optional
+        Folder for the values of finished blocks. The same fit made again, after a crash, takes them from there and
+        gives the same bits; func is called for the missing blocks only. Delete it when func changes.
     n_jobs : int, optional
         Blocks of 4096 points of the final sample run in parallel; the same bits for any number.
     random_state : None, int, SeedSequence or Generator
@@ -181,6 +185,7 @@ class AdaptiveImportanceSampler(Estimator):
         nan: str = "raise",
         vectorized: bool = True,
         chunk_size: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: bool = True,
@@ -208,6 +213,7 @@ class AdaptiveImportanceSampler(Estimator):
         self.nan = nan
         self.vectorized = vectorized
         self.chunk_size = chunk_size
+        self.checkpoint = checkpoint
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose

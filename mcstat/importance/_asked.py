@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mcstat.core.checks import check_array, check_names, check_option, check_real
 from mcstat.core.errors import InvalidParameter
 from mcstat.core.jit import Pointwise
+from mcstat.importance._checkpoint import checkpoint_of
 from mcstat.importance._exploration import Integrands
 from mcstat.importance._known import known_means
 from mcstat.importance._laplace import laplace_law
@@ -64,7 +65,17 @@ def point_source(
         func = AtInputs(func, scores)
         known = None if known is None else replace(known, func=AtInputs(known.func, scores))
     least = _lower_bounds(sampler.signed, sampler.lower)
-    return PointSource(nominal, func, sampler._root, sampler.chunk_size, sampler.nan, least, known=known, scores=scores)
+    return PointSource(
+        nominal,
+        func,
+        sampler._root,
+        sampler.chunk_size,
+        sampler.nan,
+        least,
+        known=known,
+        scores=scores,
+        checkpoint=checkpoint_of(sampler.checkpoint, sampler.random_state),
+    )
 
 
 def _lower_bounds(signed: str, lower: Any) -> FloatArray | None:

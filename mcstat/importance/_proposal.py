@@ -14,6 +14,7 @@ from mcstat.core.checks import frozen_view
 from mcstat.core.errors import InvalidData
 from mcstat.core.rng import Purpose, stream
 from mcstat.importance._adaptive_kernels import log_mixture
+from mcstat.importance._checkpoint import Checkpoint
 from mcstat.importance._components import Component
 from mcstat.importance._known import KnownMeans
 from mcstat.importance._laws import Nominal
@@ -125,6 +126,7 @@ class PointSource:
     n_columns: int | None = None
     known: KnownMeans | None = None
     scores: NormalScores | None = None
+    checkpoint: Checkpoint | None = None
 
     def draw(self, proposal: Proposal, purpose: Purpose, block: tuple[int, int]) -> Block:
         """Block (k, n): ``n`` points of stream ``k``, always the same for the same root seed and proposal."""
@@ -137,7 +139,7 @@ class PointSource:
             raise InvalidData(f"{name}.logpdf must be finite at the law's own draws, got -inf at {point}")
         # Where every law has density 0 the function need not be defined, and its value would not count.
         inside = ~np.isneginf(log_laws).all(axis=1)
-        called, names = self._call(x[inside])
+        called, names = self._paid(purpose, k, x[inside])
         values = np.zeros((n, called.shape[1]))
         values[inside] = called
         kept = ~np.isnan(values[:, 0])
@@ -147,6 +149,16 @@ class PointSource:
             controls[inside] = self.known(x[inside])
             controls = controls[kept]
         return Block(x[kept], values[kept], log_base[kept], log_laws[kept], n, names, controls)
+
+    def _paid(self, purpose: Purpose, k: int, x: FloatArray) -> tuple[FloatArray, tuple[str, ...] | None]:
+        """Values from the checkpoint where it holds them; else from func, and into it."""
+        if self.checkpoint is None:
+            return self._call(x)
+        stored = self.checkpoint.load(purpose, k, x)
+        if stored is None:
+            stored = self._call(x)
+            self.checkpoint.save(purpose, k, x, *stored)
+        return stored
 
     def inputs(self, x: FloatArray) -> FloatArray:
         """Points as the user sees them."""
