@@ -217,7 +217,7 @@ class SobolIndices(Estimator):
         sets = [(i,) for i in range(len(law))]
         sampler, row = importance_sampler(model, law, [*sets, *groups], self.budget, self._root)
         self.sampler_, self._calls_a_row = sampler.set_params(n_jobs=self.n_jobs, verbose=self.verbose), row.n_calls
-        self.sampler_.fit(row)
+        self.sampler_.fit(row, names=[*(f"M M[{label}]" for _, label in self._labels), "M", "M^2"])
         return self
 
     def extend(self, budget: int | None = None) -> Self:
