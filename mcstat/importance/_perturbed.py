@@ -79,8 +79,10 @@ class PerturbedLawIndices(Estimator):
     one sd, 20 000 points and 20 seeds, the root mean square error of an index was 0.011 against 0.022 at P = 0.023
     and 0.023 against 0.039 at P = 0.0013.
 
-    Exploration begins with points from all laws together; a failure that a first batch of ``batch * budget`` points
-    does not meet is found late or not at all. Cost: that of AdaptiveImportanceSampler for J = 1 + d K laws,
+    Exploration begins with points from all laws together: let ``batch * budget`` meet ten failures or more. At
+    P = 0.0013 and a batch of 2000 points, which meets seven or so, the intervals of the model above held 94 % (60 seeds,
+    error 1.2 %), but a few seeds were far off, so that the mean reported error was 0.7 of the true one; at P = 0.023
+    it was 1.01, and they held 96 % (error 0.9 %). Cost: that of AdaptiveImportanceSampler for J = 1 + d K laws,
     O(n J d^2).
 
     References

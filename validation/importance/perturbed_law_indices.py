@@ -1,6 +1,6 @@
 """Perturbed-law indices on linear limit states of normal inputs, whose failure probabilities are known.
 
-``python -m validation.importance.perturbed_law_indices [--quick]``; about two CPU minutes, quick 20 seconds. It also
+``python -m validation.importance.perturbed_law_indices [--quick]``; about three CPU minutes, quick half a minute. It also
 has the figures behind the choice of one sample for all laws over re-weighting a sample learned for P alone.
 """
 
@@ -61,7 +61,7 @@ def reweighted(beta: float, seed: int) -> np.ndarray:
 
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     """Bias, coverage and the comparison, at P = 0.023 and P = 0.0013."""
-    runs = 20 if quick else 200
+    runs = 20 if quick else 100
     rows = []
     for beta in (2.0, 3.0):
         setting = f"P = {norm.cdf(-beta):.2g}, 4 normal inputs, 16 shifts, {BUDGET} points, {runs} seeds"
