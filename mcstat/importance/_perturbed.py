@@ -80,7 +80,7 @@ class PerturbedLawIndices(Estimator):
     and 0.023 against 0.039 at P = 0.0013.
 
     Exploration begins with points from all laws together: let ``batch * budget`` meet ten failures or more. At
-    P = 0.0013 and a batch of 2000 points, which meets seven or so, the intervals of the model above held 94 % (60 seeds,
+    P = 0.0013 and a batch of 2000 points, which meets seven or so, intervals for the model above held 94 % (60 seeds,
     error 1.2 %), but a few seeds were far off, so that the mean reported error was 0.7 of the true one; at P = 0.023
     it was 1.01, and they held 96 % (error 0.9 %). Cost: that of AdaptiveImportanceSampler for J = 1 + d K laws,
     O(n J d^2).

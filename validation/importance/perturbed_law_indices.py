@@ -1,7 +1,7 @@
 """Perturbed-law indices on linear limit states of normal inputs, whose failure probabilities are known.
 
-``python -m validation.importance.perturbed_law_indices [--quick]``; about three CPU minutes, quick half a minute. It also
-has the figures behind the choice of one sample for all laws over re-weighting a sample learned for P alone.
+``python -m validation.importance.perturbed_law_indices [--quick]``; about four CPU minutes, quick one. It also has
+the figures behind the choice of one sample for all laws over re-weighting a sample learned for P alone.
 """
 
 from __future__ import annotations
