@@ -53,8 +53,10 @@ def load_sp500(start: str = "2000-01-01", end: str = "2015-12-31") -> pd.Series:
     Series
         100 (log close_t - log close_{t-1}), indexed by date.
 
-    Notes ----- Closing prices from the data set ``sp500`` of the R package gt, under the MIT licence (copyright
-    2018-2024 gt authors).
+    Notes
+    -----
+    Closing prices from the data set ``sp500`` of the R package gt, under the MIT licence (copyright 2018-2024 gt
+    authors).
 
     Examples
     --------

@@ -21,7 +21,9 @@ FloatArray = NDArray[np.float64]
 
 
 def quantiles(marginal: Any, scores: FloatArray) -> FloatArray:
-    """Quantiles at normal scores, by the nearer tail so that no digit is lost."""
+    """Quantiles at normal scores, by the nearer tail (where the marginal has ``isf``) so that no digit is lost."""
+    if not callable(getattr(marginal, "isf", None)):
+        return np.asarray(marginal.ppf(ndtr(scores)))
     x = np.empty(scores.shape)
     left = scores <= 0
     x[left] = marginal.ppf(ndtr(scores[left]))
