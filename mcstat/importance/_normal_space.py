@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from mcstat.core.checks import check_array, check_integer
 from mcstat.core.errors import InvalidParameter
+from mcstat.importance._scores import quantiles
 
 FloatArray = NDArray[np.float64]
 Transform: TypeAlias = Callable[[FloatArray], FloatArray]
@@ -30,19 +30,8 @@ class Marginals:
         """(n, d) standard normal points to inputs."""
         x = np.empty(u.shape)
         for i, marginal in enumerate(self.law):
-            x[:, i] = check_array(f"law[{i}].ppf(u)", _quantiles(marginal, u[:, i]), 1)
+            x[:, i] = check_array(f"law[{i}].ppf(u)", quantiles(marginal, u[:, i]), 1)
         return x
-
-
-def _quantiles(marginal: Any, u: FloatArray) -> FloatArray:
-    """Quantiles at Phi(u); the upper half from the survival function, which keeps its digits where Phi(u) is 1."""
-    if not callable(getattr(marginal, "isf", None)):
-        return np.asarray(marginal.ppf(ndtr(u)))
-    upper = u > 0
-    out = np.empty(len(u))
-    out[~upper] = marginal.ppf(ndtr(u[~upper]))
-    out[upper] = marginal.isf(ndtr(-u[upper]))
-    return out
 
 
 class Affine:
