@@ -19,7 +19,7 @@ import numpy as np
 from mcstat.study import Claim, ClaimTable
 
 CHILD = """
-import sys, threading, time
+import os, sys, threading, time
 import numpy as np
 from mcstat.subsampling import LpSampler
 
@@ -37,12 +37,19 @@ thread = threading.Thread(target=watch)
 path, size = sys.argv[1], int(sys.argv[2])
 matrix = np.load(path, mmap_mode="r")
 LpSampler(p=2, n_samples=10, random_state=0).fit(np.random.default_rng(0).normal(size=(1000, 3)))
-matrix.sum()  # the file is in the page cache, for all alike
+
+def forget():
+    # Both times begin with a file that is on disk and not in the page cache.
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+forget()
 start = time.perf_counter()
 for _ in range(2):
     for first in range(0, len(matrix), 65536):
         matrix[first : first + 65536].sum(axis=0)
 plain = time.perf_counter() - start
+forget()
 thread.start()
 start = time.perf_counter()
 sampler = LpSampler(p=2, score="leverage", n_samples=size, random_state=0).fit(matrix)
