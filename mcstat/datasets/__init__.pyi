@@ -1,4 +1,5 @@
 from ._beams import make_perturbed_beams
+from ._flights import Flights, load_flights
 from ._logistic import LogisticPosterior, load_logistic_posterior
 from ._sensitivity import (
     SensitivityProblem,
@@ -10,8 +11,10 @@ from ._sensitivity import (
 from ._series import load_nile, load_sp500
 
 __all__ = [
+    "Flights",
     "LogisticPosterior",
     "SensitivityProblem",
+    "load_flights",
     "load_logistic_posterior",
     "load_nile",
     "load_sp500",
