@@ -59,7 +59,7 @@ def run_filter(
                 log_auxiliary(t, x_prev, y[k], theta, aux)
             resampled = choose(threshold, log_weights, aux, weights, ancestors)
             if resampled:
-                fill_noise(rng, UNIFORM, uniforms)
+                fill_uniform(rng, uniforms.reshape(uniforms.size))
                 resample(weights, uniforms.reshape(uniforms.size), ancestors)
                 restart(log_weights, aux, weights, ancestors)
         fill_noise(rng, kind, noise)
@@ -97,6 +97,13 @@ def store(x, log_weights, ancestors, x_out, log_weights_out, ancestors_out):
 
 
 @kernel
+def fill_uniform(rng, out):
+    """Independent uniform numbers into (n,)."""
+    for i in range(len(out)):
+        out[i] = rng.random()
+
+
+@kernel
 def fill_noise(rng, kind, noise):
     """Independent normal or uniform numbers into (N, q); nothing where the model draws for itself."""
     flat = noise.reshape(noise.size)
@@ -104,8 +111,7 @@ def fill_noise(rng, kind, noise):
         for i in range(len(flat)):
             flat[i] = rng.standard_normal()
     elif kind == UNIFORM:
-        for i in range(len(flat)):
-            flat[i] = rng.random()
+        fill_uniform(rng, flat)
 
 
 @kernel
