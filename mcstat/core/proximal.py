@@ -7,8 +7,9 @@ method. The answer is judged by its KKT residual, never by how little the object
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,12 @@ FloatArray = NDArray[np.float64]
 # Armijo's share of the decrease that the model promises, and the rounding error of an objective of order one.
 _ARMIJO, _ROUNDING = 1e-4, 1e-14
 _MOST_HALVINGS = 40
+_NO_CURVATURE = 1e-10
 _MOST_SWEEPS = 20_000
+
+
+Point = TypeVar("Point", bound="Expansion")
+Point_co = TypeVar("Point_co", bound="Expansion", covariant=True)
 
 
 class Expansion(Protocol):
@@ -35,15 +41,15 @@ class Expansion(Protocol):
         """(q, q); asked for only where a step is taken."""
 
 
-class Smooth(Protocol):
+class Smooth(Protocol[Point_co]):
     """A smooth convex function of q numbers; its value is +inf outside its domain."""
 
-    def __call__(self, theta: FloatArray) -> Expansion:
+    def __call__(self, theta: FloatArray) -> Point_co:
         """Expand about theta (q,)."""
 
 
 @dataclass(frozen=True)
-class Minimum:
+class Minimum(Generic[Point]):
     """Where the search ended.
 
     Attributes
@@ -63,15 +69,22 @@ class Minimum:
 
     theta: FloatArray
     objective: float
-    expansion: Expansion
+    expansion: Point
     kkt: float
     n_iter: int
     converged: bool
 
 
 def minimise(
-    smooth: Smooth, start: FloatArray, l1: FloatArray, l2: FloatArray, *, tol: float = 1e-7, max_iter: int = 100
-) -> Minimum:
+    smooth: Smooth[Point],
+    start: FloatArray,
+    l1: FloatArray,
+    l2: FloatArray,
+    *,
+    tol: float = 1e-7,
+    max_iter: int = 100,
+    hopeless: Callable[[int, Point], bool] | None = None,
+) -> Minimum[Point]:
     """Minimise smooth(theta) + sum_j l1_j |theta_j| + sum_j l2_j theta_j^2 / 2.
 
     Parameters
@@ -86,6 +99,8 @@ def minimise(
         Bound on the KKT residual.
     max_iter : int
         Most outer steps.
+    hopeless : callable, optional
+        Of the number of steps and the expansion there; True ends the search, for functions that may have no minimum.
 
     Returns
     -------
@@ -94,15 +109,15 @@ def minimise(
 
     Notes
     -----
-    A step costs one Hessian and O(q^2) a sweep. Without l1 penalty the function need not be convex: where the Hessian
-    is not positive definite, its eigenvalues are taken without their signs. Coordinates without curvature stay.
+    A step costs one Hessian and O(q^2) a sweep. Without l1 penalty the function need not be convex, and
+    along directions without curvature the start is kept.
     """
     theta, here = start.copy(), smooth(start)
     objective = here.value + _penalty(theta, l1, l2)
     for n_iter in range(max_iter + 1):
         gradient = here.gradient + l2 * theta
         kkt = float(kkt_residual(gradient, l1, theta))
-        if kkt < tol or n_iter == max_iter:
+        if kkt < tol or n_iter == max_iter or (hopeless is not None and hopeless(n_iter, here)):
             break
         hessian = here.hessian()
         hessian[np.diag_indices_from(hessian)] += l2
@@ -124,33 +139,35 @@ def _model_minimum(
 ) -> FloatArray:
     """Minimise the quadratic model plus l1 penalty, to a gradient of ``tol``."""
     if not l1.any():
-        return theta - _solve_positive(hessian, gradient)
+        return theta + _newton_step(hessian, gradient)
     target, model_gradient = theta.copy(), gradient.copy()
     coordinate_descent(hessian, l1, target, model_gradient, tol * 0.1, _MOST_SWEEPS)
     return target
 
 
-def _solve_positive(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
-    """H^-1 g; where H is not positive definite its eigenvalues are taken without sign, so that the step descends."""
-    from scipy.linalg import cho_factor, cho_solve
+def _newton_step(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
+    """-H^-1 g, but never upwards and never along what the data do not determine.
 
-    try:
-        return np.asarray(cho_solve(cho_factor(hessian, lower=True), gradient))
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(hessian)
-        values = np.maximum(np.abs(values), 1e-12 * np.abs(values).max())
-        return np.asarray(vectors @ ((vectors.T @ gradient) / values))
+    Eigenvalues (of H scaled to a unit diagonal) are taken without their signs, and those that are zero up to rounding
+    give no step.
+    """
+    scale = np.sqrt(np.abs(np.diag(hessian)))
+    scale = 1.0 / np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(hessian * scale[:, None] * scale)
+    sizes = np.abs(values)
+    inverse = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=sizes > _NO_CURVATURE * sizes.max())
+    return np.asarray(-scale * (vectors @ (inverse * (vectors.T @ (scale * gradient)))))
 
 
 def _line_search(
-    smooth: Smooth,
+    smooth: Smooth[Point],
     theta: FloatArray,
     target: FloatArray,
     objective: float,
     promised: float,
     l1: FloatArray,
     l2: FloatArray,
-) -> tuple[FloatArray, Expansion, float] | None:
+) -> tuple[FloatArray, Point, float] | None:
     """Halve the step until the objective falls by Armijo's share; the full step keeps exact zeros."""
     slack = _ROUNDING * (1.0 + abs(objective))
     share = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ __all__ = ["Boundaries", "CumulativeLikelihood"]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-# Rows handled at once: a few hundred kilobytes of design and scaled design, which stay in a processor's second cache.
-_BLOCK_NUMBERS = 1 << 15
+# Rows handled at once times 3 (1 + p)^2: up to about a million multiplications OpenBLAS takes its kernels for small
+# matrices, four times as fast here as those for large ones. Then the fewest rows, and the most.
+_BLOCK_PRODUCT, _FEWEST_ROWS, _MOST_ROWS = 600_000, 256, 4096
 # A column that varies by less than this part of its mean is constant up to rounding.
 _CONSTANT = 1e-13
 
@@ -75,7 +77,7 @@ class CumulativeLikelihood:
         n, p = len(order), X.shape[1]
         self.z = z = np.empty((n, p + 1))
         z[:, 0] = 1.0
-        size = max(64, _BLOCK_NUMBERS // (p + 1))
+        size = self._block_rows(p + 1)
         blocks = [slice(a, min(a + size, n)) for a in range(0, n, size)]
         self.mean, square = np.zeros(p), np.zeros(p)
         for block in blocks:
@@ -90,9 +92,13 @@ class CumulativeLikelihood:
         for block in blocks:
             z[block, 1:] *= np.where(self.constant, 0.0, 1.0 / self.scale)
 
+    @staticmethod
+    def _block_rows(r: int) -> int:
+        return int(np.clip(_BLOCK_PRODUCT // (3 * r * r), _FEWEST_ROWS, _MOST_ROWS))
+
     def blocks(self) -> Iterator[tuple[int, slice]]:
         """(class, rows) pieces that together are all rows."""
-        size = max(64, _BLOCK_NUMBERS // self.z.shape[1])
+        size = self._block_rows(self.z.shape[1])
         for k in range(self.n_classes):
             for first in range(self.starts[k], self.starts[k + 1], size):
                 yield k, slice(first, min(first + size, int(self.starts[k + 1])))
@@ -133,7 +139,7 @@ class CumulativeLikelihood:
         return boundaries[..., 0] - slopes @ self.mean, slopes
 
 
-@dataclass(frozen=True)
+@dataclass
 class Boundaries:
     """Expansion of the mean loss about some boundaries: value, gradient (K - 1, 1 + p), and the Hessian on demand."""
 
@@ -142,6 +148,7 @@ class Boundaries:
     likelihood: CumulativeLikelihood
     curvature: FloatArray
 
+    @cached_property
     def hessian(self) -> FloatArray:
         """(K - 1, 1 + p, K - 1, 1 + p), tri-diagonal in the boundaries."""
         z, n_cuts = self.likelihood.z, len(self.gradient)

@@ -6,6 +6,7 @@ parameters theta (q,), and carries gradient and Hessian back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,8 +23,13 @@ FloatArray = NDArray[np.float64]
 class Structure(Protocol):
     """Linear map between theta (q,) and boundaries (n_cuts, r)."""
 
-    n_cuts: int
-    r: int
+    @property
+    def n_cuts(self) -> int:
+        """Boundaries."""
+
+    @property
+    def r(self) -> int:
+        """Numbers a boundary: intercept and slopes."""
 
     def boundaries(self, theta: FloatArray) -> FloatArray:
         """(q,) to (n_cuts, r)."""
@@ -136,7 +142,7 @@ class Common:
         return np.concatenate([np.zeros(self.n_cuts), factors])
 
 
-STRUCTURES = {"differences": Differences, "free": Free, "common": Common}
+STRUCTURES: dict[str, Callable[[int, int], Structure]] = {"differences": Differences, "free": Free, "common": Common}
 
 
 class Structured:
@@ -156,11 +162,11 @@ class Pulled:
     def __init__(self, at: Boundaries, structure: Structure) -> None:
         self.value = at.value
         self.gradient = structure.gradient(at.gradient)
-        self._at, self._structure = at, structure
+        self.at, self._structure = at, structure
 
     def hessian(self) -> FloatArray:
         """(q, q)."""
-        return self._structure.hessian(self._at.hessian())
+        return self._structure.hessian(self.at.hessian)
 
 
 def _sums_from_the_end(array: FloatArray, axis: int) -> FloatArray:
