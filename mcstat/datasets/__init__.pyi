@@ -1,5 +1,6 @@
 from ._beams import make_perturbed_beams
 from ._logistic import LogisticPosterior, load_logistic_posterior
+from ._ordinal import OrdinalProblem, load_soup, make_funnel, make_presto
 from ._sensitivity import (
     SensitivityProblem,
     make_cantilever_beam,
@@ -10,11 +11,15 @@ from ._sensitivity import (
 
 __all__ = [
     "LogisticPosterior",
+    "OrdinalProblem",
     "SensitivityProblem",
     "load_logistic_posterior",
+    "load_soup",
     "make_cantilever_beam",
+    "make_funnel",
     "make_g_function",
     "make_ishigami",
     "make_linear",
     "make_perturbed_beams",
+    "make_presto",
 ]

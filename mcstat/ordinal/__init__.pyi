@@ -1,3 +1,4 @@
+from ._calibration import calibration_error, calibration_table, plot_calibration
 from ._path import OrdinalPath, cumulative_logit_path, presto_path
 from ._presto import PRESTOClassifier
 from ._proportional_odds import ProportionalOdds
@@ -8,6 +9,9 @@ __all__ = [
     "PRESTOClassifier",
     "ProportionalOdds",
     "RareLogit",
+    "calibration_error",
+    "calibration_table",
     "cumulative_logit_path",
+    "plot_calibration",
     "presto_path",
 ]
