@@ -24,7 +24,8 @@ FloatArray = NDArray[np.float64]
 _ARMIJO, _ROUNDING = 1e-4, 1e-14
 _MOST_HALVINGS = 40
 _NO_CURVATURE = 1e-10
-_MOST_SWEEPS = 20_000
+# Sweeps of coordinate descent before a step on the face, and how often both are tried.
+_SWEEPS, _MOST_ROUNDS = 50, 200
 
 
 Point = TypeVar("Point", bound="Expansion")
@@ -141,8 +142,29 @@ def _model_minimum(
     if not l1.any():
         return theta + _newton_step(hessian, gradient)
     target, model_gradient = theta.copy(), gradient.copy()
-    coordinate_descent(hessian, l1, target, model_gradient, tol * 0.1, _MOST_SWEEPS)
+    for _ in range(_MOST_ROUNDS):
+        sweeps = coordinate_descent(hessian, l1, target, model_gradient, 0.1 * tol, _SWEEPS)
+        if sweeps < _SWEEPS:
+            break
+        _step_on_the_face(hessian, l1, target, model_gradient)
     return target
+
+
+def _step_on_the_face(hessian: FloatArray, l1: FloatArray, x: FloatArray, gradient: FloatArray) -> None:
+    """Go to the minimum of the model among points of the same signs and zeros, or to where a sign would change.
+
+    Descent for sure, and fast where coordinate descent creeps because columns are alike. In place.
+    """
+    face = (x != 0.0) | (l1 == 0.0)
+    step = _newton_step(hessian[np.ix_(face, face)], gradient[face] + l1[face] * np.sign(x[face]))
+    crossing = (l1[face] > 0) & (x[face] * step < 0)
+    room = np.full(len(step), np.inf)
+    room[crossing] = -x[face][crossing] / step[crossing]
+    share = min(1.0, float(room.min(initial=np.inf)))
+    moved = x[face] + share * step
+    moved[room <= share] = 0.0
+    gradient += hessian[:, face] @ (moved - x[face])
+    x[face] = moved
 
 
 def _newton_step(hessian: FloatArray, gradient: FloatArray) -> FloatArray:

@@ -62,7 +62,11 @@ class Quantities:
     def covariance(self, parameters: FloatArray, structure: Structure) -> FloatArray:
         """Delta method from the covariance of a structure's parameters, (q, q)."""
         pulled = np.array([structure.gradient(gradient) for gradient in self.gradients])
-        return np.asarray(pulled @ parameters @ pulled.T)
+        cov = np.asarray(pulled @ parameters @ pulled.T)
+        # What depends on fixed parameters alone was not estimated, which is another thing than known without error.
+        not_estimated = np.diag(cov) == 0.0
+        cov[not_estimated] = cov[:, not_estimated] = np.nan
+        return cov
 
 
 def rare_probability(likelihood: CumulativeLikelihood, link: str, boundaries: FloatArray) -> tuple[float, FloatArray]:
@@ -79,18 +83,20 @@ def rare_probability(likelihood: CumulativeLikelihood, link: str, boundaries: Fl
 def observed_covariance(hessian: FloatArray, total: float, fixed: NDArray[np.bool_]) -> FloatArray:
     """Inverse of the observed information, ``total`` times the Hessian of the mean loss.
 
-    Parameters ``fixed`` at zero (columns without variation) get NaN, and so do all if the matrix has no inverse.
+    Parameters ``fixed`` at zero (columns without variation) have none; all get NaN if the matrix has no inverse.
     """
     free = ~fixed
-    cov = np.full(hessian.shape, np.nan)
+    cov = np.zeros(hessian.shape)
     information = total * hessian[np.ix_(free, free)]
     diagonal = np.diag(information)
-    if np.all(diagonal > 0):
-        scale = 1.0 / np.sqrt(diagonal)
-        values, vectors = np.linalg.eigh(information * scale[:, None] * scale)
-        if values[0] > _SINGULAR:
-            half = scale[:, None] * vectors / np.sqrt(values)
-            cov[np.ix_(free, free)] = half @ half.T
+    if not np.all(diagonal > 0):
+        return np.full(hessian.shape, np.nan)
+    scale = 1.0 / np.sqrt(diagonal)
+    values, vectors = np.linalg.eigh(information * scale[:, None] * scale)
+    if values[0] < _SINGULAR:
+        return np.full(hessian.shape, np.nan)
+    half = scale[:, None] * vectors / np.sqrt(values)
+    cov[np.ix_(free, free)] = half @ half.T
     return cov
 
 

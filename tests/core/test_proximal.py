@@ -64,6 +64,17 @@ def test_optimal_and_never_above_a_split_quasi_newton_solution(l1, l2):
     np.testing.assert_allclose(found.theta, other.x[:q] - other.x[q:], atol=1e-4)
 
 
+def test_columns_that_are_nearly_alike():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 1)) + 1e-3 * rng.normal(size=(300, 8))
+    smooth = Logistic(x, np.where(x[:, 0] + rng.logistic(size=300) > 0, 1.0, -1.0))
+    l1 = np.full(8, 1e-5)
+    found = minimise(smooth, np.zeros(8), l1, np.zeros(8), tol=1e-10)
+    assert found.converged
+    assert found.n_iter < 20
+    assert kkt_residual(found.expansion.gradient, l1, found.theta) < 1e-10
+
+
 def test_above_the_largest_gradient_nothing_enters():
     smooth = problem()
     top = np.abs(smooth(np.zeros(6)).gradient).max()
