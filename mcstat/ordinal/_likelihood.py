@@ -110,18 +110,17 @@ class CumulativeLikelihood:
         padded = np.zeros((n_cuts + 2, r))
         padded[1:-1] = boundaries
         n = len(self.z)
-        gradient_rows, curvature = np.empty((n, 2)), np.empty((n, 3))
+        curvature = np.empty((n, 3))
         gradient = np.zeros((n_cuts + 2, r))
         value = 0.0
         for k, rows in self.blocks():
             z = self.z[rows]
             eta = z @ padded[k : k + 2].T
-            value += class_terms(
-                self.link, eta, k > 0, k < n_cuts, self.weights[rows], gradient_rows[rows], curvature[rows]
-            )
+            slopes = np.empty_like(eta)
+            value += class_terms(self.link, eta, k > 0, k < n_cuts, self.weights[rows], slopes, curvature[rows])
             if not value < np.inf:
                 return Boundaries(np.inf, np.zeros_like(boundaries), self, curvature)
-            gradient[k : k + 2] += gradient_rows[rows].T @ z
+            gradient[k : k + 2] += slopes.T @ z
         return Boundaries(value, gradient[1:-1], self, curvature)
 
     def null_boundaries(self) -> FloatArray:
@@ -151,7 +150,7 @@ class Boundaries:
     @cached_property
     def hessian(self) -> FloatArray:
         """(K - 1, 1 + p, K - 1, 1 + p), tri-diagonal in the boundaries."""
-        z, n_cuts = self.likelihood.z, len(self.gradient)
+        z, n_cuts, curvature = self.likelihood.z, len(self.gradient), self.curvature
         r = z.shape[1]
         hessian = np.zeros((n_cuts, r, n_cuts, r))
         grams = np.zeros((n_cuts + 1, 3, r, r))
@@ -162,11 +161,13 @@ class Boundaries:
             m = rows.stop - rows.start
             if scaled.shape != (m, n_parts * r):
                 scaled = np.empty((m, n_parts * r))
-            scaled_rows(z[rows], self.curvature[rows], first, n_parts, scaled)
+            scaled_rows(z[rows], curvature[rows], first, n_parts, scaled)
             grams[k, first : first + n_parts] += (scaled.T @ z[rows]).reshape(n_parts, r, r)
         for k in range(n_cuts):
             hessian[k, :, k] = grams[k, 2] + grams[k + 1, 0]
             if k > 0:
                 hessian[k - 1, :, k] = grams[k, 1]
                 hessian[k, :, k - 1] = grams[k, 1].T
+        # Three numbers a row that nobody needs any more.
+        self.curvature = np.empty((0, 3))
         return hessian

@@ -71,18 +71,21 @@ def fit_path(
     structure = STRUCTURES[penalty.structure](likelihood.n_classes - 1, n_columns + 1)
     smooth, scales = Structured(likelihood, structure), penalty.scales(structure, n_columns)
     theta = structure.parameters(likelihood.null_boundaries())
-    found = []
-    for lam in lambdas:
-        l1, l2 = lam * penalty.l1_ratio * scales, lam * (1.0 - penalty.l1_ratio) * scales
-        found.append(minimise(smooth, theta, l1, l2, tol=tol, max_iter=max_iter))
-        theta = found[-1].theta
-    return Fits(
-        np.array([structure.boundaries(fit.theta) for fit in found]),
-        np.array([fit.expansion.value for fit in found]),
-        np.array([fit.kkt for fit in found]),
-        np.array([fit.n_iter for fit in found], dtype=np.int64),
-        np.array([fit.converged for fit in found]),
+    count = len(lambdas)
+    fits = Fits(
+        np.empty((count, structure.n_cuts, structure.r)),
+        np.empty(count),
+        np.empty(count),
+        np.empty(count, dtype=np.int64),
+        np.empty(count, dtype=bool),
     )
+    for i, lam in enumerate(lambdas):
+        l1, l2 = lam * penalty.l1_ratio * scales, lam * (1.0 - penalty.l1_ratio) * scales
+        found = minimise(smooth, theta, l1, l2, tol=tol, max_iter=max_iter)
+        theta = found.theta
+        fits.boundaries[i], fits.losses[i] = structure.boundaries(theta), found.expansion.value
+        fits.kkt[i], fits.n_iter[i], fits.converged[i] = found.kkt, found.n_iter, found.converged
+    return fits
 
 
 def lambda_grid(

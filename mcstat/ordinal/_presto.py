@@ -108,6 +108,9 @@ class PRESTOClassifier(OrdinalClassifier):
 
     Notes
     -----
+    scikit-learn's probability scores (``neg_log_loss`` and others) sort the labels: in GridSearchCV give codes
+    0, ..., K - 1 where the labels' alphabetic order is not theirs.
+
     Proximal Newton on the sorted design: O(n p^2) a step, two or three steps a lambda, memory one copy of X and 7
     numbers a row. The problem is convex; the answer is judged by its KKT residual.
 
