@@ -1,4 +1,5 @@
 from ._beams import make_perturbed_beams
+from ._flights import Flights, load_flights
 from ._logistic import LogisticPosterior, load_logistic_posterior
 from ._ordinal import OrdinalProblem, load_soup, make_funnel, make_presto
 from ._sensitivity import (
@@ -8,13 +9,21 @@ from ._sensitivity import (
     make_ishigami,
     make_linear,
 )
+from ._series import load_nile, load_sp500
 
 __all__ = [
+    "Flights",
     "LogisticPosterior",
     "OrdinalProblem",
     "SensitivityProblem",
+    "load_flights",
     "load_logistic_posterior",
+<<<<<<< HEAD
     "load_soup",
+=======
+    "load_nile",
+    "load_sp500",
+>>>>>>> main
     "make_cantilever_beam",
     "make_funnel",
     "make_g_function",

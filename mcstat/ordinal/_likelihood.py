@@ -63,7 +63,7 @@ class CumulativeLikelihood:
     ) -> None:
         kept = np.flatnonzero(weights > 0)
         order = kept[np.argsort(codes[kept], kind="stable")]
-        self.n_classes, self.link = n_classes, LINKS[link]
+        self.n_classes, self.link = n_classes, link
         self.starts = np.searchsorted(codes[order], np.arange(n_classes + 1))
         self.total = float(weights[order].sum())
         self.weights = weights[order] / self.total
@@ -117,7 +117,7 @@ class CumulativeLikelihood:
             z = self.z[rows]
             eta = z @ padded[k : k + 2].T
             slopes = np.empty_like(eta)
-            value += class_terms(self.link, eta, k > 0, k < n_cuts, self.weights[rows], slopes, curvature[rows])
+            value += class_terms(LINKS[self.link], eta, k > 0, k < n_cuts, self.weights[rows], slopes, curvature[rows])
             if not value < np.inf:
                 return Boundaries(np.inf, np.zeros_like(boundaries), self, curvature)
             gradient[k : k + 2] += slopes.T @ z
@@ -128,8 +128,7 @@ class CumulativeLikelihood:
         from mcstat.ordinal._links import link_function
 
         boundaries = np.zeros((self.n_classes - 1, self.z.shape[1]))
-        name = next(name for name, code in LINKS.items() if code == self.link)
-        boundaries[:, 0] = link_function(name, np.cumsum(self.frequencies)[:-1])
+        boundaries[:, 0] = link_function(self.link, np.cumsum(self.frequencies)[:-1])
         return boundaries
 
     def to_raw(self, boundaries: FloatArray) -> tuple[FloatArray, FloatArray]:

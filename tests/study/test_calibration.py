@@ -92,7 +92,7 @@ def test_a_quantity_without_interval_is_reported():
     assert coverage.holds(row, coverage.QUICK[0], conservative=False)
     claim = coverage.judged(Card(case()), case(), row, coverage.QUICK[0])
     assert claim.verdict == "reported"
-    assert claim.note == "it has no interval"
+    assert claim.note == "no interval in at least one replicate"
 
 
 def test_a_card_that_gives_a_reason_is_reported_with_it():

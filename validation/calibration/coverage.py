@@ -97,20 +97,20 @@ def judged(card, case, row, stage: Stage) -> Claim:
     words = [f"standard error / true spread {1 + row.rel_error_model_se / 100:.2f}"]
     if row.failures:
         words.append(f"{row.failures} replicates failed and are left out")
-    setting = f"case of the card, {row.n} replicates"
+    name, setting = f"coverage of {row.term}", f"case of the card, {row.n} replicates"
     if np.isnan(row.coverage):
-        return claim(card, row.term, setting, np.nan, np.nan, None, "it has no interval")
+        return claim(card, name, setting, np.nan, np.nan, None, "no interval in at least one replicate")
     # Enough replicates for a verdict, or already too far off.
     enough = row.n >= stage.replicates / 2 or not holds(row, stage, case.conservative)
     if not enough:
         words.append(f"time was up after {row.n} of {stage.replicates} replicates")
     limits = band(row.n, stage.alarm, case.conservative)
-    return claim(card, row.term, setting, row.coverage, row.coverage_mcse, limits, "; ".join(words), enough)
+    return claim(card, name, setting, row.coverage, row.coverage_mcse, limits, "; ".join(words), enough)
 
 
-def claim(card, term, setting, measured, mcse, limits, note, scale_ok=True) -> Claim:
+def claim(card, name, setting, measured, mcse, limits, note, scale_ok=True) -> Claim:
     return Claim(
-        name=f"{card.class_}: coverage of {term}" if term != "coverage" else f"{card.class_}: coverage",
+        name=f"{card.class_}: {name}",
         setting=setting,
         source="level of the interval",
         published=f"{LEVEL:g}",
