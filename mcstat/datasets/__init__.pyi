@@ -18,12 +18,9 @@ __all__ = [
     "SensitivityProblem",
     "load_flights",
     "load_logistic_posterior",
-<<<<<<< HEAD
-    "load_soup",
-=======
     "load_nile",
+    "load_soup",
     "load_sp500",
->>>>>>> main
     "make_cantilever_beam",
     "make_funnel",
     "make_g_function",

@@ -153,7 +153,8 @@ class ProportionalOdds(OrdinalClassifier):
             reported.add_cut(boundary_name(self.classes_, k), likelihood, boundaries, k, 1.0)
         reported.add_slopes(self._names, likelihood, boundaries, 0, 1.0)
         self._reported, self._cov = reported, reported.covariance(cov, structure)
-        self._lines = parallel_lines_table(at.gradient, at.hessian, total, likelihood.constant, self._names)
+        # Enough for the score test of parallel lines, should anybody ask for it.
+        self._lines = (at.gradient, at.hessian, total, likelihood.constant, self._names)
 
     def likelihood_ratio_test(self, smaller: ProportionalOdds | None = None) -> pd.Series:
         """Test this model against a smaller one that it contains.
@@ -211,11 +212,11 @@ class ProportionalOdds(OrdinalClassifier):
         import pandas as pd
 
         self._check_fitted()
-        if self._lines is None:
+        if len(self.classes_) == 2:
             raise InvalidParameter(
                 "parallel_lines_test() wants at least 3 classes, got 2: one boundary has no parallel"
             )
-        return pd.DataFrame(self._lines).set_index("column")
+        return pd.DataFrame(parallel_lines_table(*self._lines)).set_index("column")
 
     def _make_estimate(self) -> Estimate:
         return Estimate(

@@ -16,8 +16,8 @@ FloatArray = NDArray[np.float64]
 
 def parallel_lines_table(
     gradient: FloatArray, hessian: FloatArray, total: float, constant: NDArray[np.bool_], names: tuple[str, ...]
-) -> list[dict[str, Any]] | None:
-    """Statistic, degrees of freedom and p-value for all columns together and for each; None with one boundary.
+) -> list[dict[str, Any]]:
+    """Statistic, degrees of freedom and p-value for all columns together and for each.
 
     Parameters
     ----------
@@ -38,8 +38,6 @@ def parallel_lines_table(
     from scipy.special import chdtrc
 
     n_cuts, r = gradient.shape
-    if n_cuts < 2:
-        return None
     differences = Differences(n_cuts, r)
     g, h = differences.gradient(gradient), differences.hessian(hessian)
     place = np.arange(n_cuts * r).reshape(n_cuts, r)
