@@ -92,7 +92,7 @@ def test_a_quantity_without_interval_is_reported():
     assert coverage.holds(row, coverage.QUICK[0], conservative=False)
     claim = coverage.judged(Card(case()), case(), row, coverage.QUICK[0])
     assert claim.verdict == "reported"
-    assert claim.note == "it has no interval"
+    assert claim.note == "no interval in at least one replicate"
 
 
 def test_a_card_that_gives_a_reason_is_reported_with_it():
@@ -105,7 +105,7 @@ def test_a_method_that_always_fails_is_an_error():
     broken = Case(estimator=Mean(), fit={"y": 1}, truth={"mean": 0.0})
     with (
         pytest.warns(match="failed in all 50 replicates"),
-        pytest.raises(RuntimeError, match="failed in all 50 replicates; first TypeError"),
+        pytest.raises(RuntimeError, match="failed in the first 50 replicates; TypeError"),
     ):
         coverage.method_claims(Card(broken), quick=True)
 

@@ -22,7 +22,7 @@ from mcstat.core.registry import methods
 from mcstat.study import Claim, ClaimTable, SimulationStudy
 
 LEVEL = 0.95
-BATCH = 50
+FIRST = 50
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Stage:
     seed: int
 
 
-QUICK = (Stage(200, 5.0, 1e-2, 1), Stage(4000, 10.0, 1e-4, 2))
+QUICK = (Stage(200, 3.0, 1e-2, 1), Stage(4000, 6.0, 1e-4, 2))
 FULL = (Stage(2000, 300.0, 1e-2, 1), Stage(4000, 600.0, 1e-4, 2))
 
 
@@ -60,21 +60,21 @@ def run_stage(card, case, stage: Stage, n_jobs: int):
     """Measures of the replicates that the stage's time allows, a row a quantity."""
     draw = case.draw or (lambda rng: dict(case.fit))
     study = SimulationStudy(draw, {card.name: case.estimator}, truth=dict(case.truth), level=LEVEL)
-    result, done = None, 0
-    while done < stage.replicates and (done == 0 or seconds(result) < stage.seconds):
-        done = min(done + BATCH, stage.replicates)
-        result = study.run(done, n_jobs=n_jobs, random_state=stage.seed, resume=result, verbose=False)
-        if result.replicates.empty:
-            first = result.failures.iloc[0]
-            raise RuntimeError(f"failed in all {done} replicates; first {first['error']}: {first['message']}")
+    settings = {"n_jobs": n_jobs, "random_state": stage.seed, "verbose": False}
+    result = study.run(min(FIRST, stage.replicates), **settings)
+    if result.replicates.empty:
+        first = result.failures.iloc[0]
+        raise RuntimeError(f"failed in the first {FIRST} replicates; {first['error']}: {first['message']}")
+    result = study.run(affordable(result, stage), resume=result, **settings)
     frame = result.to_frame()
     return frame[frame["term"].isin(list(case.truth))]
 
 
-def seconds(result) -> float:
-    """CPU seconds of all fits but the first, which may have compiled."""
-    fits = result.replicates.drop_duplicates("replicate")["cpu_seconds"]
-    return float(fits.iloc[1:].sum())
+def affordable(result, stage: Stage) -> int:
+    """How many replicates fit into the stage's time, by those that were run; the first may have compiled."""
+    fits = result.replicates.drop_duplicates("replicate")["cpu_seconds"].to_numpy()
+    wanted = stage.seconds / max(fits[1:].mean(), 1e-9) if len(fits) > 1 else 0.0
+    return int(min(max(wanted, result.n_replicates), stage.replicates))
 
 
 def band(n: int, alarm: float, conservative: bool) -> tuple[float, float]:
@@ -97,20 +97,20 @@ def judged(card, case, row, stage: Stage) -> Claim:
     words = [f"standard error / true spread {1 + row.rel_error_model_se / 100:.2f}"]
     if row.failures:
         words.append(f"{row.failures} replicates failed and are left out")
-    setting = f"case of the card, {row.n} replicates"
+    name, setting = f"coverage of {row.term}", f"case of the card, {row.n} replicates"
     if np.isnan(row.coverage):
-        return claim(card, row.term, setting, np.nan, np.nan, None, "it has no interval")
+        return claim(card, name, setting, np.nan, np.nan, None, "no interval in at least one replicate")
     # Enough replicates for a verdict, or already too far off.
     enough = row.n >= stage.replicates / 2 or not holds(row, stage, case.conservative)
     if not enough:
         words.append(f"time was up after {row.n} of {stage.replicates} replicates")
     limits = band(row.n, stage.alarm, case.conservative)
-    return claim(card, row.term, setting, row.coverage, row.coverage_mcse, limits, "; ".join(words), enough)
+    return claim(card, name, setting, row.coverage, row.coverage_mcse, limits, "; ".join(words), enough)
 
 
-def claim(card, term, setting, measured, mcse, limits, note, scale_ok=True) -> Claim:
+def claim(card, name, setting, measured, mcse, limits, note, scale_ok=True) -> Claim:
     return Claim(
-        name=f"{card.class_}: coverage of {term}" if term != "coverage" else f"{card.class_}: coverage",
+        name=f"{card.class_}: {name}",
         setting=setting,
         source="level of the interval",
         published=f"{LEVEL:g}",
