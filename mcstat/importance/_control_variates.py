@@ -29,7 +29,7 @@ from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, entropy_of, root_seed, stream
 from mcstat.importance._evaluation import call, same_columns
 from mcstat.importance._proposal import BLOCK
-from mcstat.importance._regression import SOLVERS, coefficients, cross_fitted, in_sample
+from mcstat.importance._regression import SOLVERS, Start, coefficients, cross_fitted, in_sample
 from mcstat.importance._rows import InputLaw, Rows, Source
 from mcstat.importance._strata import heavy_tails, quantity_names
 
@@ -61,10 +61,12 @@ class ControlVariates(Estimator):
         one-dimensional with ``ppf``.
     solver : {"lstsq", "ridge", "lasso"}
         Least squares; ridge regression with its penalty by generalised cross-validation, for many or nearly dependent
-        regressors; or least squares on the regressors that a cross-validated lasso chooses [1]_, for very many.
+        regressors (with "rqmc" it shrinks towards the coefficients across points, not to 0, and is the better choice
+        there); or least squares on the regressors that a cross-validated lasso chooses [1]_, for very many.
     sampler : {"mc", "rqmc"}
         Independent points, or independently scrambled Sobol' sequences. With the latter the coefficients are fitted
-        across scrambles: the best ones under independent sampling are not the best there and may do harm [2]_.
+        across scrambles: the best ones under independent sampling are not the best there and may do harm [2]_. But
+        with few scrambles for each regressor least squares finds them too noisily to gain much.
     control : {"crossfit", "regression"}
         Coefficients of each fold from the other folds, which is unbiased; or all from all rows, with a bias of order
         one over the number of rows.
@@ -210,7 +212,9 @@ class ControlVariates(Estimator):
         """(M, J) how much of each regressor is subtracted, fitted to all rows."""
         self._check_fitted()
         with single_threaded():
-            return coefficients(self.values_, self.regressors_, self.solver, self._sizes)
+            start = self._start()
+            toward = None if start is None else start(np.ones(self._n_rows, dtype=bool))
+            return coefficients(self.values_, self.regressors_, self.solver, self._sizes, toward)
 
     @property
     def n_calls_(self) -> int:
@@ -265,11 +269,11 @@ class ControlVariates(Estimator):
     def _estimate_from(self, Y: FloatArray, C: FloatArray) -> Estimate:
         n = len(Y)
         if self.control == "crossfit":
-            rows, df = cross_fitted(Y, C, self.solver, self.n_folds, self._sizes), n - 1
+            rows, df = cross_fitted(Y, C, self.solver, self.n_folds, self._sizes, self._start()), n - 1
             centred = rows - rows.mean(axis=0)
             cov = centred.T @ centred / (df * n)
         else:
-            rows, cov, df = in_sample(Y, C, self.solver, self._sizes)
+            rows, cov, df = in_sample(Y, C, self.solver, self._sizes, self._start())
         names = quantity_names(self._names, self._rows[0].names, Y.shape[1])
         khat, heavy = heavy_tails(rows, names, "use more of the function's shape as a regressor")
         quasi = self.sampler == "rqmc"
@@ -300,6 +304,20 @@ class ControlVariates(Estimator):
                 "parameters": self._settings(),
             },
         )
+
+    def _start(self) -> Start:
+        """What ridge coefficients across scrambles shrink to: those across the points of the scrambles in use."""
+        if self.sampler == "mc" or self.solver != "ridge":
+            return None
+
+        def across_points(used: NDArray[np.bool_]) -> FloatArray:
+            points = [
+                rows.points for rows, one in zip(self._rows, used, strict=True) if one and rows.points is not None
+            ]
+            values = np.concatenate([one.values for one in points])
+            return coefficients(values, np.concatenate([one.controls for one in points]), "ridge", self._sizes)
+
+        return across_points
 
     def _variance_of_values(self) -> FloatArray:
         """(J,) variance of one value of func."""

@@ -5,11 +5,14 @@ All take Y (n, J) and regressors C (n, M) of known mean 0 and give coefficients 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+Start: TypeAlias = Callable[[NDArray[np.bool_]], FloatArray] | None
 
 SOLVERS = ("lstsq", "ridge", "lasso")
 # Singular values below this part of the largest one are rounding: equal or dependent regressors.
@@ -20,8 +23,15 @@ _PENALTIES = 10.0 ** np.arange(-12, 3)
 _LASSO_PATH, _LASSO_FOLDS = np.geomspace(1.0, 1e-3, 50), 5
 
 
-def coefficients(Y: FloatArray, C: FloatArray, solver: str, sizes: FloatArray) -> FloatArray:
-    """(M, J) by the solver; ``sizes`` (M,) is what each regressor is measured against to call it constant."""
+def coefficients(
+    Y: FloatArray, C: FloatArray, solver: str, sizes: FloatArray, start: FloatArray | None = None
+) -> FloatArray:
+    """(M, J) by the solver; ``sizes`` (M,) is what each regressor is measured against to call it constant.
+
+    ``start`` (M, J) is what penalised coefficients shrink to, in place of 0.
+    """
+    if start is not None:
+        return start + coefficients(Y - C @ start, C, solver, sizes)
     middle, spread = C.mean(axis=0), C.std(axis=0)
     varies = spread > _CONSTANT * sizes
     found = np.zeros((C.shape[1], Y.shape[1]))
@@ -33,20 +43,29 @@ def coefficients(Y: FloatArray, C: FloatArray, solver: str, sizes: FloatArray) -
     return found
 
 
-def cross_fitted(Y: FloatArray, C: FloatArray, solver: str, n_folds: int, sizes: FloatArray) -> FloatArray:
-    """(n, J) residuals Y - C b in which the coefficients of each fold come from the other folds."""
+def cross_fitted(
+    Y: FloatArray, C: FloatArray, solver: str, n_folds: int, sizes: FloatArray, start: Start = None
+) -> FloatArray:
+    """(n, J) residuals Y - C b in which the coefficients of each fold come from the other folds.
+
+    ``start`` gives what they shrink to, from the rows that it is told to use.
+    """
     folds = np.arange(len(Y)) % n_folds
     rows = np.empty_like(Y)
     for fold in range(n_folds):
         inside = folds == fold
-        rows[inside] = Y[inside] - C[inside] @ coefficients(Y[~inside], C[~inside], solver, sizes)
+        toward = None if start is None else start(~inside)
+        rows[inside] = Y[inside] - C[inside] @ coefficients(Y[~inside], C[~inside], solver, sizes, toward)
     return rows
 
 
-def in_sample(Y: FloatArray, C: FloatArray, solver: str, sizes: FloatArray) -> tuple[FloatArray, FloatArray, int]:
+def in_sample(
+    Y: FloatArray, C: FloatArray, solver: str, sizes: FloatArray, start: Start = None
+) -> tuple[FloatArray, FloatArray, int]:
     """Residuals (n, J) of the regression on all points, covariance (J, J) of their mean, degrees of freedom."""
     n = len(Y)
-    rows = Y - C @ coefficients(Y, C, solver, sizes)
+    toward = None if start is None else start(np.ones(n, dtype=bool))
+    rows = Y - C @ coefficients(Y, C, solver, sizes, toward)
     df = n - 1 - C.shape[1]
     middle, spread = C.mean(axis=0), C.std(axis=0)
     used = spread > _CONSTANT * sizes

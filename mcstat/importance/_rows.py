@@ -64,7 +64,8 @@ class InputLaw:
 class Rows:
     """What the regression sees: values (n, J) and controls (n, M); of ``n_points`` points with variances ``squares``.
 
-    ``sizes`` (M,) are the largest regressors in absolute value, known means included.
+    ``sizes`` (M,) are the largest regressors in absolute value, known means included. A row that averages over a
+    scramble keeps its points.
     """
 
     values: FloatArray
@@ -73,6 +74,7 @@ class Rows:
     squares: FloatArray
     sizes: FloatArray
     names: tuple[str, ...] | None
+    points: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Source:
         u = (cells + rng.random(cells.shape)) / self.n_base
         rows = self._rows(self.law.from_uniforms(np.clip(u, 2.0**-54, 1 - 2.0**-53)))
         values, controls = rows.values.mean(axis=0)[None], rows.controls.mean(axis=0)[None]
-        return Rows(values, controls, self.n_base, rows.squares, rows.sizes, rows.names)
+        return Rows(values, controls, self.n_base, rows.squares, rows.sizes, rows.names, rows)
 
     def _rows(self, x: FloatArray) -> Rows:
         values, names = call("func", self.func, x, self.chunk_size)

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from mcstat.core.checks import check_names
 from mcstat.core.errors import DegenerateWeightsError, InvalidData
-from mcstat.importance._psis import khat_threshold, tail_shape
+from mcstat.importance._answer import heavy_tails as tail_report
+from mcstat.importance._psis import tail_shape
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 WEIGHTINGS = ("balance", "standard", "power", "partial")
-# As for the adaptive sampler: one point with more than this part of the variance, and a heavy tail, is too much.
-_LARGEST_PART = 0.1
 
 
 def apportion(shares: FloatArray, n: int) -> IntArray:
@@ -158,23 +157,12 @@ def answer(
 
 
 def heavy_tails(rows: FloatArray, names: Sequence[str], advice: str) -> tuple[FloatArray, list[str]]:
-    """Pareto khat (J,) of centred summands (n, J), and a warning if one point rules the error of some of them.
-
-    Both signs must be there: khat alone also flags summands that are bounded but live on few points.
-    """
-    centred = rows - rows.mean(axis=0)
-    with np.errstate(divide="ignore"):
-        khat = np.array([tail_shape(column) for column in np.log(np.abs(centred)).T])
-    largest = np.max(centred**2, axis=0) / np.maximum(np.sum(centred**2, axis=0), np.finfo(float).tiny)
-    heavy = (khat > khat_threshold(len(rows))) & (largest > _LARGEST_PART)
+    """Pareto khat (J,) of summands (n, J), and a warning if one point rules the error of some of them."""
+    khat, heavy, words = tail_report(rows - rows.mean(axis=0))
     if not heavy.any():
         return khat, []
     shown = ", ".join(name for name, one in zip(names, heavy, strict=True) if one)
-    return khat, [
-        f"one point makes up to {100 * largest[heavy].max():.0f} % of the variance and Pareto khat is up to "
-        f"{khat[heavy].max():.2f} (> {khat_threshold(len(rows)):.2f}) for {shown}: the errors may be too small; "
-        f"raise budget, or {advice}"
-    ]
+    return khat, [f"{words} for {shown}: the errors may be too small; raise budget, or {advice}"]
 
 
 def quantity_names(names: Sequence[str] | None, frame_names: Sequence[str] | None, n: int) -> tuple[str, ...]:

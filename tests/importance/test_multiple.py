@@ -340,9 +340,7 @@ def test_what_fails_leaves_no_answer(make):
     sampler = make(budget=20_000)
     with pytest.raises(InvalidData, match="func must be finite"):
         sampler.fit(bad_later)
-    # AMIS keeps its finished rounds: they are whole. MIS has no round that is.
-    if make is mis:
-        assert not sampler.__sklearn_is_fitted__()
+    assert not sampler.__sklearn_is_fitted__()
 
 
 @pytest.mark.parametrize("make", [mis, amis])

@@ -70,12 +70,13 @@ def span_error(way: tuple[str, str, str]) -> float:
 
 
 def independent_coefficients_on_scrambles(seed: int) -> np.ndarray:
-    """(2, 3) mean squared residual over scrambles, coefficients from independent points and from other scrambles."""
+    """(3, 3) squared errors with coefficients from independent points, from other scrambles, and between the two."""
     independent = sampler(("mc", "lstsq", "crossfit"), seed, 4_096).fit(functions).coefficients_
     scrambled = sampler(("rqmc", "lstsq", "crossfit"), seed, 8_192).fit(functions)
     rows = scrambled.values_ - scrambled.regressors_ @ independent
-    across = scrambled.estimate().std_error ** 2
-    return np.stack([rows.var(axis=0, ddof=1) / len(rows), across])
+    between = sampler(("rqmc", "ridge", "crossfit"), seed, 8_192).fit(functions).estimate()
+    squares = [rows.var(axis=0, ddof=1) / len(rows), scrambled.estimate().std_error ** 2, between.std_error**2]
+    return np.stack(squares)
 
 
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
@@ -105,7 +106,8 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
                       published="< 4", measured=z.max(), mcse=1.0, band=(0.0, 4.0)),
                 Claim(name="reported over true error, farthest from 1", setting=setting, source="card, check 5",
                       published="0.85 to 1.15", measured=ratio[np.argmax(np.abs(ratio - 1))],
-                      mcse=1 / np.sqrt(2 * n), band=(0.85, 1.15)),
+                      mcse=1 / np.sqrt(2 * n), band=(0.85, 1.15), scale_ok=n >= 100,
+                      note="" if n >= 100 else "ten seeds are too few"),
                 Claim(name="coverage of 95 % intervals, farthest of three", setting=setting, source="ours",
                       published="0.95", measured=covered[np.argmax(np.abs(covered - 0.95))],
                       mcse=np.sqrt(0.95 * 0.05 / n), band=ends),
@@ -116,17 +118,18 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
             ]  # fmt: skip
         few = range(20 if quick else 100)
         both = np.array(map_tasks(independent_coefficients_on_scrambles, few, n_jobs=n_jobs, label="coefficients"))
-    harm = both[:, 0].mean(axis=0) / both[:, 1].mean(axis=0)
-    for j, name in enumerate(["exp", "kink", "product"]):
-        table.append(
-            Claim(
-                name=f"{name}: variance with the coefficients of independent points over that with ours",
-                setting=f"32 scrambles of 256 points, {len(few)} seeds",
-                source="Hickernell, Lemieux and Owen 2005: 'can worsen the performance'",
-                published="> 1 is possible",
-                measured=harm[j],
+    squares = both.mean(axis=0)
+    for k, solver in ((1, "lstsq"), (2, "ridge")):
+        for j, name in enumerate(["exp", "kink", "product"]):
+            table.append(
+                Claim(
+                    name=f"{name}: variance with the coefficients of independent points over that of {solver}",
+                    setting=f"32 scrambles of 256 points, 9 regressors, {len(few)} seeds",
+                    source="Hickernell, Lemieux and Owen 2005: 'can worsen the performance'",
+                    published="> 1 is possible",
+                    measured=squares[0, j] / squares[k, j],
+                )
             )
-        )
     return ClaimTable(table)
 
 
