@@ -18,7 +18,7 @@ from mcstat.ordinal._data import OrdinalData, read_data
 from mcstat.ordinal._likelihood import CumulativeLikelihood
 from mcstat.ordinal._structure import STRUCTURES, Structure, Structured
 
-__all__ = ["OrdinalPath", "Penalty", "cumulative_logit_path", "fit_path", "lambda_grid", "presto_path"]
+__all__ = ["Fits", "OrdinalPath", "Penalty", "cumulative_logit_path", "fit_path", "lambda_grid", "presto_path"]
 
 FloatArray = NDArray[np.float64]
 

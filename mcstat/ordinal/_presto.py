@@ -24,7 +24,7 @@ from mcstat.ordinal._data import OrdinalData
 from mcstat.ordinal._information import Quantities, observed_covariance, rare_probability
 from mcstat.ordinal._likelihood import CumulativeLikelihood
 from mcstat.ordinal._links import SYMMETRIC
-from mcstat.ordinal._path import CONVEX, Penalty, check_factors, fit_path, lambda_grid
+from mcstat.ordinal._path import CONVEX, Fits, Penalty, check_factors, fit_path, lambda_grid
 from mcstat.ordinal._structure import Differences
 from mcstat.ordinal._tuning import SCORING, Tuning, choose, tune, usable_folds
 
@@ -217,19 +217,7 @@ class PRESTOClassifier(OrdinalClassifier):
             likelihood = facing.likelihood(how.link, how.standardize)
             lambdas, self.cv_results_ = self._choose(facing, likelihood, penalty, grid, how)
             fits = fit_path(likelihood, lambdas, penalty, tol=how.tol, max_iter=how.max_iter)
-            if not fits.converged.all():
-                self._doubt(f"no convergence: KKT residual {fits.kkt.max():.2g}; raise max_iter, tol or lam")
-            chosen = len(lambdas) - 1 if self.cv_results_ is None else int(self.cv_results_["chosen"])
-            self.lambdas_, self.lambda_ = lambdas, float(lambdas[chosen])
-            self.path_alpha_, self.path_beta_ = self._outward(*likelihood.to_raw(fits.boundaries))
-            self.alpha_, self.beta_ = self.path_alpha_[chosen], self.path_beta_[chosen]
-            self.psi_ = np.diff(self.beta_[::-1] if self.reverse else self.beta_, axis=0, prepend=0.0)
-            self.loglik_ = -float(fits.losses[chosen]) * likelihood.total
-            self.n_iter_, self.kkt_ = int(fits.n_iter[chosen]), float(fits.kkt.max())
-            self._link, self._crossing, self._rare = how.link, how.crossing, 0 if self.reverse else -1
-            self.crossing_fraction_ = float(np.mean(crosses(data.X @ self.beta_.T + self.alpha_)))
-            self.classes_, self._n = data.classes, int(data.counts.sum())
-            self._report(likelihood, fits.boundaries[chosen])
+            self._learn(data, likelihood, lambdas, fits, how)
             self._seconds = perf_counter() - started
             sampler = Resampler(facing, penalty, how, self.lambda_, grid if self.retune else None, self._root)
             map_tasks(
@@ -242,6 +230,25 @@ class PRESTOClassifier(OrdinalClassifier):
             )
         self._seconds = perf_counter() - started
         return self
+
+    def _learn(
+        self, data: OrdinalData, likelihood: CumulativeLikelihood, lambdas: FloatArray, fits: Fits, how: Tuning
+    ) -> None:
+        """Keep the path and what was chosen on it, turned to the order of the classes."""
+        if not fits.converged.all():
+            self._doubt(f"no convergence: KKT residual {fits.kkt.max():.2g}; raise max_iter, tol or lam")
+        chosen = len(lambdas) - 1 if self.cv_results_ is None else int(self.cv_results_["chosen"])
+        self.lambdas_, self.lambda_ = lambdas, float(lambdas[chosen])
+        self.path_alpha_, self.path_beta_ = self._outward(*likelihood.to_raw(fits.boundaries))
+        self.alpha_, self.beta_ = self.path_alpha_[chosen], self.path_beta_[chosen]
+        self.psi_ = np.diff(self.beta_[::-1] if self.reverse else self.beta_, axis=0, prepend=0.0)
+        self.loglik_ = -float(fits.losses[chosen]) * likelihood.total
+        self.kkt_ = float(fits.kkt.max())
+        self._link, self._crossing, self._rare = how.link, how.crossing, 0 if self.reverse else -1
+        self.crossing_fraction_ = float(np.mean(crosses(data.X @ self.beta_.T + self.alpha_)))
+        self.classes_, self._n = data.classes, int(data.counts.sum())
+        self._report(likelihood, fits.boundaries[chosen])
+        self.n_iter_ = int(fits.n_iter[chosen])
 
     def _checked(self) -> tuple[Tuning, Penalty, tuple[int, float, int]]:
         """Every setting, refused by name where it cannot be used."""
