@@ -1,1 +1,8 @@
-__all__: list[str] = []
+from ._posterior import EpsilonPosterior
+from ._rates import epsilon_from_rates, rates_region
+
+__all__ = [
+    "EpsilonPosterior",
+    "epsilon_from_rates",
+    "rates_region",
+]
