@@ -107,6 +107,13 @@ MUST_REFUSE = {
     "family": NONSENSE,
     "control": NONSENSE,
     "covariance": NONSENSE,
+    "delta": ["?", -1e-9, 1.0, np.nan, None, True, []],
+    "level": ["?", 0.0, 1.0, np.nan, None, True, []],
+    "method": NONSENSE,
+    "prior": ["?", 1.0, None, (0.0, 1.0), (1.0,), (1.0, np.nan)],
+    "interval": NONSENSE,
+    "threshold": ["?", np.nan, None, True, []],
+    "split": ["?", 0.0, 1.0, np.nan, None, True],
 }
 
 
@@ -127,7 +134,7 @@ def test_bad_parameters_are_refused_in_fit_by_name(card):
 def test_a_failed_refit_forgets_the_old_answer(card):
     one = fitted(card)
     case = card.load_case()
-    one.set_params(budget=-1)
+    one.set_params(random_state=-1)
     with pytest.raises(MCStatError):
         one.fit(**case.fit)
     with pytest.raises(NotFittedError):
