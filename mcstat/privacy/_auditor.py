@@ -166,10 +166,11 @@ class PrivacyAuditor(Estimator):
         if self.threshold == "split":
             rng = stream(self._root, "PrivacyAuditor", Purpose.FOLDS, 0)
             tuning, challenges = challenges.halves(self._share, rng)
-            threshold = tuned_threshold(tuning, self.delta, self.level)
+            threshold, _ = tuned_threshold(tuning, self.delta, self.level)
         else:
             threshold = float(self.threshold)
-            if len(challenges) > 2 and threshold == tuned_threshold(challenges, self.delta, self.level):
+            best, bound = tuned_threshold(challenges, self.delta, self.level)
+            if threshold == best and bound > 0:
                 doubts.append(
                     "the threshold is the one with the highest bound on these very challenges: chosen and counted on "
                     "the same data the bound is too high; use threshold='split' or choose it on other challenges"

@@ -20,7 +20,7 @@ __all__ = ["JointExact", "product_limit"]
 FloatArray = NDArray[np.float64]
 Ends = tuple[FloatArray, FloatArray]
 
-_FIRST_GRID, _FINER_GRID, _ZOOMS = 48, 16, 3
+_FIRST_GRID, _FINER_GRID, _ZOOMS = 32, 8, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +86,10 @@ class JointExact(Law):
     def _borders(self, shares: FloatArray, log_limit: float, n_tails: int) -> tuple[Ends, Ends]:
         """Rates (k, q) at which the product is just the limit: both too high, and both too low."""
         p_x, p_y = np.exp(shares * log_limit) / n_tails, np.exp((1.0 - shares) * log_limit) / n_tails
-        x = clopper_pearson(self.fn, self.fn + self.tp, p_x, p_x)
-        y = clopper_pearson(self.fp, self.fp + self.tn, p_y, p_y)
-        if n_tails == 1:
-            # The one-sided set reaches down to no errors at all.
-            return (x[1], y[1]), (np.zeros_like(x[0]), np.zeros_like(y[0]))
+        # The one-sided set reaches down to no errors at all: a tail of 0 ends there.
+        few = 0.0 if n_tails == 1 else 1.0
+        x = clopper_pearson(self.fn, self.fn + self.tp, few * p_x, p_x)
+        y = clopper_pearson(self.fp, self.fp + self.tn, few * p_y, p_y)
         return (x[1], y[1]), (x[0], y[0])
 
 

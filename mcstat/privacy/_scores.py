@@ -72,8 +72,8 @@ def count(challenges: Challenges, thresholds: ArrayLike) -> dict[str, FloatArray
     return {"fn": fn, "fp": len(others) - tn, "tn": tn, "tp": len(members) - fn}
 
 
-def tuned_threshold(challenges: Challenges, delta: float, level: float) -> float:
-    """The score at which the exact lower bound of epsilon is highest; in the middle of them if several are.
+def tuned_threshold(challenges: Challenges, delta: float, level: float) -> tuple[float, float]:
+    """The score at which the exact lower bound of epsilon is highest, the middle one of several, and that bound.
 
     The plain ratio of rates would pick a threshold without false positives, where epsilon is infinite and says nothing.
     """
@@ -84,4 +84,4 @@ def tuned_threshold(challenges: Challenges, delta: float, level: float) -> float
         level, "lower"
     )[0]
     best = np.flatnonzero(bounds == bounds.max())
-    return float(candidates[best[len(best) // 2]])
+    return float(candidates[best[len(best) // 2]]), float(bounds.max())

@@ -113,7 +113,9 @@ def mass_of_density(one):
             return left + right
         return integral(low, low + half, depth + 1) + integral(low + half, high, depth + 1)
 
-    edges = np.concatenate([[0.0], one.ppf([1e-9, 0.01, 0.2, 0.5, 0.8, 0.99, 1 - 1e-6, 1 - 1e-9, 1 - 1e-12])])
+    edges = np.concatenate(
+        [[0.0], one.ppf([1e-12, 1e-9, 1e-5, 0.01, 0.2, 0.5, 0.8, 0.99, 1 - 1e-5, 1 - 1e-9, 1 - 1e-12])]
+    )
     return sum(integral(low, high) for low, high in pairwise(edges) if high > low)
 
 
