@@ -1,4 +1,4 @@
-from . import core, datasets, importance, kernels, ordinal, privacy, state_space, study
+from . import core, datasets, importance, kernels, ordinal, privacy, state_space, study, subsampling
 from ._version import __version__
 from .core.estimate import Estimate
 from .core.registry import find, methods
@@ -16,4 +16,5 @@ __all__ = [
     "privacy",
     "state_space",
     "study",
+    "subsampling",
 ]

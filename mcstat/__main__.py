@@ -1,4 +1,4 @@
-"""The command line: ``python -m mcstat demo | list | cite | doctor``."""
+"""The command line: ``python -m mcstat demo | list | cite | validate | doctor``."""
 
 from __future__ import annotations
 
@@ -59,6 +59,13 @@ def cite(name: str) -> int:
     return 0
 
 
+def validate(names: Sequence[str], quick: bool, folder: Path, n_jobs: int) -> int:
+    """Measure the claims again and write the report; 1 when a script crashed."""
+    from mcstat.study._validate import validate as run
+
+    return run(names, quick=quick, folder=folder, n_jobs=n_jobs)
+
+
 def doctor() -> int:
     """Print what is installed; 1 when the installation is broken."""
     from mcstat.core._doctor import examine
@@ -86,6 +93,13 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("cite", help="print a method's paper as text and BibTeX")
     command.add_argument("name", metavar="NAME", help="name of the method or of its class")
     command.set_defaults(run=lambda given: cite(given.name))
+
+    command = commands.add_parser("validate", help="measure the claims again and write a report (source checkout)")
+    command.add_argument("names", nargs="*", metavar="NAME", help="rooms, scripts, methods, or 'calibration'")
+    command.add_argument("--quick", action="store_true", help="small sizes: a first look in minutes")
+    command.add_argument("--report", type=Path, default=Path("mcstat-validation"), metavar="DIR", help="its folder")
+    command.add_argument("--n-jobs", type=int, default=1, metavar="N")
+    command.set_defaults(run=lambda given: validate(given.names, given.quick, given.report, given.n_jobs))
 
     command = commands.add_parser("doctor", help="say what is installed and whether compiling works here")
     command.set_defaults(run=lambda given: doctor())

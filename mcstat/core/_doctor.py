@@ -13,7 +13,7 @@ from typing import Any
 
 from mcstat._version import __version__
 
-__all__ = ["examine"]
+__all__ = ["examine", "versions"]
 
 _BUNDLES = {"all", "dev"}
 
@@ -38,6 +38,14 @@ def examine() -> tuple[str, bool]:
         return "\n".join([*lines, "", f"missing: {', '.join(missing)}"]), False
     compiled, healthy = _compile_check()
     return "\n".join([*lines, "", *_machine(), compiled]), healthy
+
+
+def versions() -> dict[str, str]:
+    """Versions behind a number: Python, mcstat and the core packages, and the kind of machine."""
+    core, _ = _requirements()
+    packages = {name: _version(name) or "missing" for name in core}
+    system = f"{platform.system()} {platform.machine()}"
+    return {"python": platform.python_version(), "mcstat": __version__, **packages, "system": system}
 
 
 def _requirements() -> tuple[list[str], dict[str, list[str]]]:

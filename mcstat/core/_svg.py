@@ -1,4 +1,4 @@
-"""Three small pictures drawn without a plotting package, so that a page made by a bare install has them too.
+"""Small pictures drawn without a plotting package, so that a page made by a bare install has them too.
 
 The colours are the page's CSS variables (light and dark); the drawing scales with its box.
 """
@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Figure", "bar_chart", "forest", "line_chart", "ticks"]
+__all__ = ["Figure", "bar_chart", "forest", "gauge", "line_chart", "ticks"]
 
 Numbers: TypeAlias = Sequence[float] | NDArray[np.float64]
 
@@ -167,6 +167,45 @@ def bar_chart(names: Sequence[str], value: Numbers, *, caption: str, xlabel: str
     return Figure(_drawing(parts, bottom + 44, caption), caption)
 
 
+def gauge(value: float, error: float, low: float, high: float) -> str:
+    """A number of two errors to each side against a band, as small as a word; SVG without a caption.
+
+    Parameters
+    ----------
+    value : float
+        Outside the band the dot has the colour of a warning. Not drawn unless finite.
+    error : float
+        Standard error; no line unless finite.
+    low, high : float
+        Ends of the band; an infinite one lies beyond the picture.
+
+    Returns
+    -------
+    str
+    """
+    width, height, half = 120.0, 18.0, 2.0 * error if math.isfinite(error) else 0.0
+    shown = [x for x in (value - half, value, value + half, low, high) if math.isfinite(x)] or [0.0]
+    # On a scale of ratios where the numbers differ by more than one order.
+    logs = min(shown) > 0.0 and max(shown) > 20.0 * min(shown)
+
+    def scale(x: float) -> float:
+        return math.log10(x) if logs else x
+
+    start, stop = _padded(scale(min(shown)), scale(max(shown)), 0.2)
+    axis = _Axis(start, stop, 1.0, width - 1.0)
+    left = axis(scale(low)) if math.isfinite(low) else 0.0
+    right = axis(scale(high)) if math.isfinite(high) else width
+    box = f'x="{left:.1f}" y="1" width="{max(right - left, 1.0):.1f}" height="{height - 2:.0f}"'
+    parts = [f'<rect {box} fill="{_SERIES[2]}" opacity="0.3"/>']
+    if math.isfinite(value):
+        colour = _SERIES[0] if low <= value <= high else _SERIES[1]
+        ends = axis(scale(value - half)), axis(scale(value + half))
+        parts.append(_line(ends[0], height / 2, ends[1], height / 2, colour, 'stroke-width="2"'))
+        parts.append(f'<circle cx="{axis(scale(value)):.1f}" cy="{height / 2:.1f}" r="3.5" fill="{colour}"/>')
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" class="gauge"'
+    return f'{head} width="{width:.0f}" aria-hidden="true">{"".join(parts)}</svg>'
+
+
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten apart) inside [low, high].
 
@@ -188,8 +227,8 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
 
 
-def _padded(low: float, high: float) -> tuple[float, float]:
-    room = 0.04 * (high - low) or 0.5 * abs(low) or 0.5
+def _padded(low: float, high: float, share: float = 0.04) -> tuple[float, float]:
+    room = share * (high - low) or 0.5 * abs(low) or 0.5
     return low - room, high + room
 
 

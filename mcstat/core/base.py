@@ -36,6 +36,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no t
     def _check_fitted(self) -> None:
         check_is_fitted(self)
 
+    def _forget(self) -> None:
+        """Start ``fit`` from nothing: when it fails, no old answer must be left."""
+        for name in [name for name in vars(self) if name.endswith("_") and not name.endswith("__")]:
+            delattr(self, name)
+
     def __sklearn_is_fitted__(self) -> bool:
         """Fitted attributes end in one underscore."""
         return any(name.endswith("_") and not name.endswith("__") for name in vars(self))

@@ -17,6 +17,7 @@ __all__ = [
     "MCStatWarning",
     "MissingExtraError",
     "PerformanceWarning",
+    "RankWarning",
     "ReliabilityWarning",
 ]
 
@@ -63,3 +64,7 @@ class ReliabilityWarning(MCStatWarning):
 
 class PerformanceWarning(MCStatWarning):
     """The work was done by a slow path; the message says what would make it fast."""
+
+
+class RankWarning(MCStatWarning):
+    """The columns of a matrix are linearly dependent; the work was done in its range."""

@@ -18,7 +18,7 @@ _STYLE = """
   --accent: #7db3ee; --second: #f0a06a; --third: #8fcf8f; } }
 body { margin: 0 auto; max-width: 62rem; padding: 1rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; font-size: 1.3rem; }
+h1, h2, p { overflow-wrap: anywhere; } h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; font-size: 1.3rem; }
 .scroll { overflow-x: auto; margin: 1rem 0; } pre { font-size: .85rem; line-height: 1.4; margin: 0; }
 .scroll > pre { background: var(--soft); padding: .8rem; width: max-content; min-width: calc(100% - 1.6rem); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -26,6 +26,16 @@ th, td { padding: .2rem .7rem; white-space: nowrap; border-bottom: 1px solid var
 th:first-child, td:first-child { text-align: left; }
 figure { margin: 1.5rem 0; max-width: 34rem; } svg { width: 100%; height: auto; display: block; }
 figcaption { font-size: .9rem; opacity: .85; } a { color: var(--accent); }
+.verdict { border: 1px solid; border-radius: .6rem; padding: .05rem .5rem; font-weight: 600; white-space: nowrap; }
+.reproduced { color: var(--third); } .not-reproduced, .crashed { color: var(--second); }
+.not-at-this-scale, .not-run { opacity: .75; } .reported { color: var(--accent); }
+table.claims { width: 100%; } .claims th, .claims td { text-align: left; vertical-align: top; white-space: normal; }
+.claims small { display: block; opacity: .85; } .claims svg.gauge { width: 120px; margin-top: .2rem; }
+.claims .number { white-space: nowrap; }
+@media (max-width: 45rem) { table.claims, .claims tbody, .claims tr { display: block; } .claims thead { display: none; }
+  .claims tr { padding: .6rem 0; border-bottom: 2px solid var(--grid); } .claims .number { white-space: normal; }
+  .claims td { display: flex; gap: .8rem; border: 0; padding: .1rem 0; overflow-wrap: anywhere; }
+  .claims td[data-label]::before { content: attr(data-label); flex: 0 0 5.5rem; opacity: .75; } }
 """
 
 

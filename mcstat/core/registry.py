@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import html
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcstat.core.errors import InvalidCard, InvalidParameter
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 __all__ = ["Card", "Case", "MethodTable", "Paper", "cite", "find", "methods", "read_cards"]
 
@@ -38,11 +41,22 @@ class Case:
         Keyword arguments of ``estimator.fit``.
     truth : mapping of str to float
         The true value of each quantity, by its name in the Estimate.
+    draw : callable, optional
+        ``draw(rng)`` returns arguments of ``fit`` anew, of the same truth: the calibration study draws a data set in
+        each replicate. None where the data are fixed and all randomness is the estimator's ``random_state``.
+    conservative : bool
+        The intervals promise to cover at least as often as their level says, so covering more often is no error.
+    long : mapping of str to object, optional
+        Settings of the estimator with which ``fit`` takes a minute and has finished work early: for methods that
+        promise to come back from Ctrl-C with what is done.
     """
 
     estimator: Any
     fit: Mapping[str, Any]
     truth: Mapping[str, float]
+    draw: Callable[[Generator], Mapping[str, Any]] | None = None
+    conservative: bool = False
+    long: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +114,8 @@ class Card:
     tags : tuple of str
     case : str
         ``"module:function"``; the function returns a :class:`Case` in under a second.
+    calibration : str
+        Why the coverage of the method's intervals cannot be studied on its case; empty where it is.
     expected_failures : mapping of str to str
         Name of a contract check that does not apply -> the reason.
     """
@@ -114,6 +130,7 @@ class Card:
     paper: Paper
     tags: tuple[str, ...]
     case: str
+    calibration: str = ""
     expected_failures: Mapping[str, str] = field(default_factory=dict)
 
     def load_class(self) -> Any:

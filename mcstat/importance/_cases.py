@@ -17,6 +17,7 @@ def adaptive_importance_sampler() -> Case:
         estimator=AdaptiveImportanceSampler(law=norm(), budget=4_000, random_state=0),
         fit={"func": even_moments, "names": ["x^2", "x^4", "x^6"]},
         truth={"x^2": 1.0, "x^4": 3.0, "x^6": 15.0},
+        long={"budget": 30_000_000, "max_explore": 1e-3, "batch": 2e-4},
     )
 
 
@@ -35,4 +36,5 @@ def sobol_indices() -> Case:
         estimator=SobolIndices(problem.law, names=problem.names, budget=10_240, random_state=0),
         fit={"model": problem.model},
         truth=problem.truth(),
+        long={"budget": 30_000_000, "n_randomisations": 512},
     )

@@ -20,7 +20,7 @@ from mcstat.kernels.special import beta_log_power, beta_log_scale
 # A density that has fallen by exp(-38) holds no mass that a float would see.
 _DEPTH = 38.0
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
-_FIT_NODES = np.polynomial.legendre.leggauss(13)[0]
+_FIT_NODES = np.polynomial.legendre.leggauss(17)[0]
 # From values at _FIT_NODES to the Chebyshev coefficients of the integral from -1.
 _INTEGRATE = np.ascontiguousarray(
     np.polynomial.chebyshev.chebint(

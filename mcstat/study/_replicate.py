@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from numbers import Real
-from time import thread_time
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ from mcstat.core.checks import check_array, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.core.estimate import Estimate
 from mcstat.core.rng import Purpose, child_seed, stream
+from mcstat.study._answer import answer
 
 __all__ = ["Record", "Replication", "Truth", "clean_truth"]
 
@@ -68,7 +68,9 @@ class Replication:
         for name, method in self.methods.items():
             try:
                 # Each method has its own copy: one that writes into its input must not change the next one's answer.
-                est, cpu = self._answer(name, method, deepcopy(data), k)
+                # The stream is keyed by the method's name: neither order nor presence of other methods matters.
+                seed = child_seed(self.root, f"SimulationStudy:{name}", Purpose.METHODS, k)
+                est, cpu = answer(method, deepcopy(data), seed)
                 band = interval(est, self.level, how=None, joint=False, sides="two")
             except Exception as error:
                 record.failures.append((k, name, "", type(error).__name__, str(error)))
@@ -86,41 +88,6 @@ class Replication:
         if self.truth is not None:
             raise InvalidParameter("truth must come from the study or from dgm, got both")
         return data, clean_truth(data.pop("truth"))
-
-    def _answer(self, name: str, method: Any, data: dict[str, Any], k: int) -> tuple[Estimate, float]:
-        """The method's Estimate and the CPU seconds of this thread that it took."""
-        if hasattr(method, "fit"):
-            estimator = self._seeded_clone(name, method, k)
-            start = thread_time()
-            # Not chained: only scikit-learn's convention makes fit return self.
-            estimator.fit(**data)
-            est = estimator.estimate()
-        else:
-            start = thread_time()
-            est = method(**data)
-        cpu = thread_time() - start
-        if not isinstance(est, Estimate):
-            raise TypeError(f"a method must answer with an Estimate, got {type(est).__name__}")
-        return est, cpu
-
-    def _seeded_clone(self, name: str, method: Any, k: int) -> Any:
-        """An unfitted copy whose ``random_state``, and those of its nested estimators, belong to this replicate.
-
-        The stream is keyed by the method's name, so neither the order nor the presence of other methods matters. The
-        states are 32-bit integers, which estimators of scikit-learn take as well as ours.
-        """
-        from sklearn.base import clone
-
-        # safe=False deep-copies an object that is no scikit-learn estimator: fit and estimate are all it must have.
-        estimator = clone(method, safe=False)
-        if not hasattr(estimator, "get_params"):
-            return estimator
-        states = sorted(key for key in estimator.get_params() if key.split("__")[-1] == "random_state")
-        if states:
-            seed = child_seed(self.root, f"SimulationStudy:{name}", Purpose.METHODS, k)
-            words = seed.generate_state(len(states))
-            estimator.set_params(**{key: int(word) for key, word in zip(states, words, strict=True)})
-        return estimator
 
 
 def clean_truth(truth: Any) -> Truth:

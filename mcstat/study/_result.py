@@ -146,6 +146,37 @@ class StudyResult:
         ax.set_xlabel(f"coverage of {100 * self.level:g} % intervals, with 95 % Monte Carlo interval")
         return ax
 
+    def plot_zip(self, term: str | None = None, axs: Any = None) -> Any:
+        """Every interval of one quantity, nearest to the truth first: a panel for each method.
+
+        Parameters
+        ----------
+        term : str, optional
+            The quantity; by default the first.
+        axs : array of matplotlib Axes, optional
+            One for each method that has intervals.
+
+        Returns
+        -------
+        ndarray of Axes
+            Intervals that hold the truth are blue, the others red; a closed zip reaches the level. They are sorted by
+            the distance between estimate and truth over the interval's reach on that side. Dashed: exact 95 % Monte
+            Carlo interval of the coverage.
+
+        Raises
+        ------
+        InvalidData
+            If no quantity has both a truth and an interval.
+
+        References
+        ----------
+        .. [1] Morris, T. P., White, I. R. and Crowther, M. J. (2019). Using simulation studies to evaluate statistical
+           methods. Statistics in Medicine 38, 2074-2102. Figure 4.
+        """
+        from mcstat.study._plots import draw_zip
+
+        return draw_zip(self, term, axs)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write to one file: a zip of ``.npy`` arrays and a JSON page, no pickle."""
         from mcstat.study._storage import save_result

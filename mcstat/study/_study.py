@@ -12,6 +12,7 @@ from mcstat.core.checks import check_integer, check_level, check_real
 from mcstat.core.errors import InvalidParameter, ReliabilityWarning
 from mcstat.core.parallel import map_tasks
 from mcstat.core.rng import RandomState, entropy_of, root_seed
+from mcstat.study._answer import check_method
 from mcstat.study._replicate import Record, Replication, clean_truth
 from mcstat.study._result import StudyResult
 
@@ -178,12 +179,7 @@ def _check_methods(methods: Any) -> dict[str, Any]:
     for name, method in methods.items():
         if not isinstance(name, str) or not name:
             raise InvalidParameter(f"the names of methods must be non-empty strings, got {name!r}")
-        estimates = all(hasattr(method, part) for part in ("fit", "estimate"))
-        if isinstance(method, type) or not (estimates or (callable(method) and not hasattr(method, "fit"))):
-            raise InvalidParameter(
-                f"methods[{name!r}] must be an object with fit and estimate, or a callable that returns an Estimate; "
-                f"got {method!r}"
-            )
+        check_method(f"methods[{name!r}]", method)
     return dict(methods)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from mcstat.study._digits import digits
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -74,9 +76,5 @@ def _cell(x: float, mcse: float) -> str:
     """The number to the second digit of its Monte Carlo error."""
     if np.isnan(x):
         return ""
-    if not np.isfinite(x) or not np.isfinite(mcse) or mcse <= 0:
-        return f"{x:.4g}"
-    decimals = 1 - int(np.floor(np.log10(mcse)))
-    if not 0 <= decimals <= 6:
-        return f"{x:.3g} ({mcse:.1g})"
-    return f"{x:.{decimals}f} ({mcse:.{decimals}f})"
+    number, error = digits(x, mcse)
+    return f"{number} ({error})" if error else number

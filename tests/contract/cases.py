@@ -5,6 +5,20 @@ import pytest
 from mcstat.core.registry import methods
 
 every_method = pytest.mark.parametrize("card", methods(), ids=lambda card: card.name)
+
+
+def methods_where(condition):
+    """Those methods as a parameter whose case fulfils the condition."""
+    return pytest.mark.parametrize(
+        "card", [card for card in methods() if condition(card.load_case())], ids=lambda card: card.name
+    )
+
+
+def methods_with(*parameters):
+    """Those methods as a parameter whose estimators have all these settings."""
+    return methods_where(lambda case: set(parameters) <= set(case.estimator.get_params(deep=False)))
+
+
 # Cases are small: what they estimate may be flagged, and that is not what these tests look at.
 quiet = pytest.mark.filterwarnings("ignore::mcstat.core.errors.ReliabilityWarning")
 

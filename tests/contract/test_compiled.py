@@ -68,5 +68,6 @@ def test_first_fit_in_a_fresh_process(card, tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         seconds.append(float(done.stdout))
     cold, warm = seconds
-    assert cold < 8.0
+    # The kernels of the state-space room take users' functions and compile longer.
+    assert cold < (12.0 if card.room == "state_space" else 8.0)
     assert warm < 4.5

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.contract.cases import every_method
+from tests.contract.cases import methods_where
 
 SCRIPT = """
 import sys, time, warnings
@@ -16,10 +16,7 @@ warnings.simplefilter("ignore")
 card = next(card for card in methods() if card.name == sys.argv[1])
 case = card.load_case()
 case.estimator.fit(**case.fit)  # compiles
-estimator = case.estimator.set_params(budget=int(sys.argv[2]), n_jobs=int(sys.argv[3]))
-# Settings that make finished work early: a short exploration, many small randomisations.
-early = {"max_explore": 1e-3, "batch": 2e-4, "n_randomisations": 512}
-estimator.set_params(**{name: value for name, value in early.items() if name in estimator.get_params()})
+estimator = case.estimator.set_params(**case.long, n_jobs=int(sys.argv[2]))
 print("ready", flush=True)
 try:
     estimator.fit(**case.fit)
@@ -28,20 +25,21 @@ except KeyboardInterrupt:
     print("interrupted", time.time(), flush=True)
     est = estimator.estimate()
     print("warnings", " | ".join(est.warnings), flush=True)
-    estimator.set_params(n_jobs=1)
-    estimator.extend(200_000)
-    more = estimator.estimate()
-    print("errors", est.std_error.max(), more.std_error.max(), more.value.tolist(), flush=True)
+    if hasattr(estimator, "extend"):
+        estimator.set_params(n_jobs=1)
+        estimator.extend(200_000)
+        more = estimator.estimate()
+        print("errors", est.std_error.max(), more.std_error.max(), more.value.tolist(), flush=True)
 """
 
 
-@every_method
+@methods_where(lambda case: case.long)
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("seconds", [0.9, 2.3])
 def test_back_within_half_a_second(card, n_jobs, seconds):
     if "budget" not in card.load_case().estimator.get_params():
         pytest.skip("the work is given by the data, and a case's is short")
-    arguments = [card.name, "30000000", str(n_jobs)]
+    arguments = [card.name, str(n_jobs)]
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().startswith("ready")
     time.sleep(seconds)

@@ -42,3 +42,12 @@ def test_every_case_holds_an_unfitted_estimator_of_its_class():
         assert type(case.estimator) is card.load_class()
         assert not case.estimator.__sklearn_is_fitted__()
         assert case.truth, f"{card.name}: a case must name at least one true value"
+
+
+def test_every_case_can_be_studied_or_its_card_says_why_not():
+    for card in methods():
+        case = card.load_case()
+        random = case.draw is not None or "random_state" in case.estimator.get_params()
+        assert random or card.calibration, (
+            f"{card.name}: give its Case a draw, or its estimator a random_state, or its card a reason 'calibration'"
+        )

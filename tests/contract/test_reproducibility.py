@@ -11,7 +11,7 @@ from numpy.random import SeedSequence
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from tests.contract.cases import bits, every_method, fitted, quiet
+from tests.contract.cases import bits, every_method, fitted, methods_with, quiet
 
 pytestmark = quiet
 
@@ -33,7 +33,7 @@ def test_estimate_is_pure(card):
     assert bits(one.estimate()) == bits(one.estimate())
 
 
-@every_method
+@methods_with("n_jobs")
 @pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
 def test_jobs_and_backends(card, backend):
     wanted = bits(fitted(card, n_jobs=1).estimate())
@@ -41,11 +41,9 @@ def test_jobs_and_backends(card, backend):
         assert bits(fitted(card, n_jobs=2).estimate()) == wanted
 
 
-@every_method
+@methods_with("chunk_size", "budget")
 @pytest.mark.parametrize("chunk_size", [1, 7, 1000])
 def test_chunks(card, chunk_size):
-    if "chunk_size" not in card.load_case().estimator.get_params():
-        pytest.skip("the method hands its points over in one piece by design")
     wanted = bits(fitted(card).estimate())
     # One row at a time is slow in Python: a small budget shows as much.
     assert chunk_size == 1 or bits(fitted(card, chunk_size=chunk_size).estimate()) == wanted
@@ -62,7 +60,7 @@ def test_blas_threads(card):
         assert bits(fitted(card).estimate()) == wanted
 
 
-@every_method
+@methods_with("random_state")
 def test_seeds(card):
     root = SeedSequence(5)
     seeds = [0, 1, None, None, *root.spawn(2), np.random.default_rng(0)]
@@ -71,7 +69,7 @@ def test_seeds(card):
     assert bits(fitted(card, random_state=np.random.default_rng(0)).estimate()) == values[-1]
 
 
-@every_method
+@methods_with("random_state")
 def test_entropy_replays_a_run_without_seed(card):
     est = fitted(card, random_state=None).estimate()
     entropy = est.info["entropy"]

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from mcstat.core._svg import bar_chart, forest, line_chart, ticks
+from mcstat.core._svg import bar_chart, forest, gauge, line_chart, ticks
 from mcstat.core.estimate import Estimate
 from mcstat.core.page import Section, write_page
 
@@ -69,3 +69,32 @@ def test_the_page_escapes_text_and_needs_nothing_else(tmp_path):
     assert not re.search(r"(src|href)=", page)
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "low", "high", "inside"),
+    [
+        (0.5, 0.1, 0.0, 1.0, True),
+        (2.0, 0.1, -math.inf, 1.0, False),
+        (43540.0, 6000.0, 5000.0, math.inf, True),
+        (1e-5, math.nan, -math.inf, 3e-5, True),
+        (0.0, 0.0, 0.0, 0.0, True),
+        (1.0, math.inf, 0.0, 2.0, True),
+    ],
+)
+def test_gauge_puts_the_dot_in_or_beside_the_band(value, error, low, high, inside):
+    root = ElementTree.fromstring(gauge(value, error, low, high))  # noqa: S314  (our own text)
+    (band,) = (e.attrib for e in root.iter() if e.tag.endswith("rect"))
+    (dot,) = (e.attrib for e in root.iter() if e.tag.endswith("circle"))
+    left, right = float(band["x"]), float(band["x"]) + float(band["width"])
+    assert 0 <= left < right <= 120
+    assert (left <= float(dot["cx"]) <= right) == inside
+    assert ("accent" in dot["fill"]) == inside
+    for e in root.iter():
+        for key in ("x1", "x2"):
+            assert 0 <= float(e.attrib.get(key, 0)) <= 120
+
+
+def test_gauge_of_what_was_not_measured_is_the_band_alone():
+    root = ElementTree.fromstring(gauge(math.nan, math.nan, 0.0, 1.0))  # noqa: S314  (our own text)
+    assert [e.tag.rpartition("}")[2] for e in root.iter()] == ["svg", "rect"]

@@ -54,6 +54,13 @@ def test_a_card_is_read_whole(package):
     assert card.expected_failures == {"check_urn": "an urn has no sign"}
     assert card.paper.authors == ("Bernoulli, Jakob", "Bernoulli, Nikolaus")
     assert card.paper.link == "https://arxiv.org/abs/1713.00001"
+    assert card.calibration == ""
+
+
+def test_a_card_may_say_why_it_is_not_calibrated(package):
+    path = package / "torch" / "urns" / "urn_sampler.toml"
+    path.write_text('calibration = "an urn has no interval"\n' + CARD, encoding="utf-8")
+    assert read_cards(package)[0].calibration == "an urn has no interval"
 
 
 SPOILED = {

@@ -1,0 +1,56 @@
+"""Data of estimators that are scikit-learn regressors or classifiers: its checks, in our words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import validate_data
+
+from mcstat.core.checks import check_finite
+from mcstat.core.errors import InvalidData
+
+__all__ = ["check_features", "check_regression"]
+
+FloatArray = NDArray[np.float64]
+
+
+def check_regression(estimator: Any, X: Any, y: Any) -> tuple[FloatArray, FloatArray]:
+    """X (n, d) and y (n,) as finite float64, C-contiguous; sets ``n_features_in_`` and ``feature_names_in_``.
+
+    Raises
+    ------
+    InvalidData
+        NaN, infinity, unequal lengths, fewer than two rows, complex numbers.
+    TypeError
+        Strings, dates, sparse matrices.
+    """
+    _refuse_text("X", X)
+    _refuse_text("y", y)
+    matrix, response = _validated(estimator, X, y=y, y_numeric=True, ensure_min_samples=2)
+    return check_finite("X", matrix), np.ascontiguousarray(response, dtype=np.float64)
+
+
+def check_features(estimator: Any, X: Any) -> FloatArray:
+    """X (m, d) for a prediction: as many columns as in ``fit``, of the same names."""
+    _refuse_text("X", X)
+    return check_finite("X", _validated(estimator, X, reset=False))
+
+
+def _validated(estimator: Any, X: Any, **options: Any) -> Any:
+    y = options.get("y")
+    values = np.asarray(y) if y is not None else None
+    if values is not None and values.dtype.kind == "f":
+        check_finite("y", values)
+    try:
+        return validate_data(estimator, X, dtype=np.float64, order="C", ensure_all_finite=False, **options)
+    except ValueError as error:
+        raise InvalidData(str(error)) from error
+
+
+def _refuse_text(name: str, data: Any) -> None:
+    """scikit-learn would read numbers out of text, and dates as numbers."""
+    kind = getattr(getattr(data, "dtype", None), "kind", "f")
+    if kind in "USMm":
+        raise TypeError(f"{name} must hold real numbers, got dtype {data.dtype}")

@@ -1,0 +1,18 @@
+from ._distortion import Distortion, embedding_distortion
+from ._leverage import leverage_scores
+from ._lewis import LewisInfo, lewis_weights
+from ._regression import LpRegressor
+from ._sampler import LpSampler
+from ._sensitivity import lp_sensitivities, total_sensitivity
+
+__all__ = [
+    "Distortion",
+    "LewisInfo",
+    "LpRegressor",
+    "LpSampler",
+    "embedding_distortion",
+    "leverage_scores",
+    "lewis_weights",
+    "lp_sensitivities",
+    "total_sensitivity",
+]

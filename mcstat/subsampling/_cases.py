@@ -1,0 +1,40 @@
+"""One small problem with a known answer for each method of the room; the contract tests run on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mcstat.core.registry import Case
+
+
+def lp_sampler() -> Case:
+    """Column totals of |a|^1.5 of a matrix with a few long rows."""
+    from mcstat.subsampling import LpSampler
+
+    matrix = np.random.default_rng(0).normal(size=(2_000, 3))
+    matrix[:10] *= 30
+    totals = (np.abs(matrix) ** 1.5).sum(axis=0)
+    return Case(
+        estimator=LpSampler(p=1.5, n_samples=200, random_state=0),
+        fit={"X": matrix},
+        truth={f"x{j + 1}": float(total) for j, total in enumerate(totals)},
+    )
+
+
+def lp_regressor() -> Case:
+    """Median regression with Student's t errors."""
+    from mcstat.subsampling import LpRegressor
+
+    return Case(
+        estimator=LpRegressor(p=1),
+        fit=_student_regression(np.random.default_rng(0)),
+        truth={"intercept": 1.0, "x1": 2.0, "x2": -1.0},
+        draw=_student_regression,
+    )
+
+
+def _student_regression(rng: np.random.Generator) -> dict[str, Any]:
+    X = rng.normal(size=(500, 2))
+    return {"X": X, "y": 1.0 + X @ [2.0, -1.0] + rng.standard_t(4, size=500)}
