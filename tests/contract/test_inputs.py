@@ -112,7 +112,6 @@ MUST_REFUSE = {
     "delta": ["?", -0.1, 1.0, np.nan, None, []],
     "max_explore": ["?", 0.0, 1.0, np.nan, None, True],
     "chunk_size": ["?", 0, 0.5, True],
-    "level": ["?", 0.0, 1.0, np.nan, None, True, []],
     "prior": ["?", 1.0, None, (0.0, 1.0), (1.0,), (1.0, np.nan)],
     "threshold": ["?", np.nan, None, True, []],
     "split": ["?", 0.0, 1.0, np.nan, None, True],
