@@ -1,4 +1,5 @@
 from ._auditor import PrivacyAuditor
+from ._gaussian_canaries import GaussianCanaryAudit
 from ._gdp import eps_to_gdp, gdp_to_eps
 from ._one_run import one_run_pvalue
 from ._posterior import EpsilonPosterior
@@ -6,6 +7,7 @@ from ._rates import epsilon_from_rates, rates_region
 
 __all__ = [
     "EpsilonPosterior",
+    "GaussianCanaryAudit",
     "PrivacyAuditor",
     "eps_to_gdp",
     "epsilon_from_rates",

@@ -21,3 +21,15 @@ def privacy_auditor() -> Case:
         fit={"scores": scores, "membership": membership},
         truth={"epsilon": float(np.log(4.0))},
     )
+
+
+def gaussian_canary_audit() -> Case:
+    """Scores N(1, 1) and N(0, 1): epsilon is that of Gaussian privacy with mu = 1."""
+    from mcstat.privacy import GaussianCanaryAudit, gdp_to_eps
+
+    rng = np.random.default_rng(0)
+    return Case(
+        estimator=GaussianCanaryAudit(delta=1e-5, n_draws=400, random_state=0),
+        fit={"scores_in": rng.normal(1.0, 1.0, 1000), "scores_out": rng.normal(0.0, 1.0, 1000)},
+        truth={"epsilon": float(gdp_to_eps(1.0, 1e-5))},
+    )
