@@ -206,11 +206,12 @@ def beta_tail(a, b, x, y, log_scale):
     """
     log_power = beta_log_power(a, b, x, y, log_scale)
     d = _deviation(a, b, x, y)
-    if d <= 0.0:
-        factor = _continued_fraction(a, b, x) if a < _LARGE_SHAPE else _lower_quadrature(a, b, x, y, d)
-        return log_power, factor, True
-    factor = _continued_fraction(b, a, y) if b < _LARGE_SHAPE else _lower_quadrature(b, a, y, x, -d)
-    return log_power, factor, False
+    is_lower = d <= 0.0
+    # One place for each way, because the compiler copies what it calls.
+    own, other, near, far = (a, b, x, y) if is_lower else (b, a, y, x)
+    if own < _LARGE_SHAPE:
+        return log_power, _continued_fraction(own, other, near), is_lower
+    return log_power, _lower_quadrature(own, other, near, far, -abs(d)), is_lower
 
 
 @kernel
@@ -226,16 +227,6 @@ def beta_cdf(a, b, x, y, log_scale):
 
 
 @kernel
-def _log_lower(a, b, x, y, log_scale):
-    """Log of P(X <= x), to full precision also where it underflows; and its derivative in the logit of x."""
-    log_power, factor, is_lower = beta_tail(a, b, x, y, log_scale)
-    log_tail = log_power + math.log(factor)
-    if not is_lower:
-        log_tail = math.log1p(-min(math.exp(log_tail), 1.0 - 2.0**-53))
-    return log_tail, math.exp(min(log_power - log_tail, 700.0))
-
-
-@kernel
 def _lower_quantile(a, b, log_p):
     """Logit of the x at which P(X <= x) = exp(log_p), by Newton's method on the logs.
 
@@ -246,8 +237,11 @@ def _lower_quantile(a, b, log_p):
     u = math.log(a / b)
     for _ in range(200):
         x, y = 1.0 / (1.0 + math.exp(-u)), 1.0 / (1.0 + math.exp(u))
-        log_tail, slope = _log_lower(a, b, x, y, log_scale)
-        step = (log_p - log_tail) / slope
+        log_power, factor, is_lower = beta_tail(a, b, x, y, log_scale)
+        log_tail = log_power + math.log(factor)
+        if not is_lower:
+            log_tail = math.log1p(-min(math.exp(log_tail), 1.0 - 2.0**-53))
+        step = (log_p - log_tail) * math.exp(min(log_tail - log_power, 700.0))
         # Logits beyond +-700 are beyond the floating-point numbers.
         new = min(max(u + step, -700.0), 700.0)
         moved, u = abs(new - u), new
@@ -263,7 +257,9 @@ def beta_quantile(a, b, p, q):
         return 0.0, 1.0
     if q <= 0.0:
         return 1.0, 0.0
-    u = _lower_quantile(a, b, math.log(p)) if p <= q else -_lower_quantile(b, a, math.log(q))
+    own, other, tail = (a, b, p) if p <= q else (b, a, q)
+    u = _lower_quantile(own, other, math.log(tail))
+    u = u if p <= q else -u
     return 1.0 / (1.0 + math.exp(-u)), 1.0 / (1.0 + math.exp(u))
 
 

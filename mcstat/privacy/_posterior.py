@@ -115,6 +115,8 @@ class EpsilonPosterior(Law):
     @property
     def prob_zero(self) -> FloatArray:
         """Posterior probability that epsilon is 0, (q,)."""
+        if not np.any(self.delta > 0):
+            return np.zeros(len(self))
         return self.cdf(np.zeros(1) if len(self) == 1 else 0.0)
 
     def cdf(self, x: ArrayLike) -> FloatArray:

@@ -142,8 +142,8 @@ def _between(low, high, own, mapped, out):
 
 
 @kernel
-def _image(e, delta, edges, of_first):
-    """Logits, ascending, of the points of the line y = 1 - delta - exp(e) x where x or y is at the edges.
+def _image(e, delta, edges, side):
+    """Logits, ascending, of the points of the line y = 1 - delta - exp(e) x where y (side 0) or x (1) is at the edges.
 
     NaN where there is none.
     """
@@ -151,19 +151,18 @@ def _image(e, delta, edges, of_first):
     image = np.empty(len(edges))
     for i in range(len(edges)):
         v = edges[len(edges) - 1 - i]
-        if of_first:
+        other = (1.0 / (1.0 + math.exp(v)) - delta) / growth
+        if side == 1:
             other = 1.0 - delta - growth / (1.0 + math.exp(-v))
-        else:
-            other = (1.0 / (1.0 + math.exp(v)) - delta) / growth
         image[i] = math.log(other / (1.0 - other)) if 0.0 < other < 1.0 else math.nan
     return image
 
 
 @kernel
-def _sum_panels(low, high, own, mapped, e, delta, first, second, along_first):
+def _sum_panels(low, high, own, mapped, e, delta, first, second, side):
     """S of the module's text over a stretch of its line, and minus its derivative in e.
 
-    The variable of integration is the logit of x for ``along_first``, else that of y = 1 - delta - exp(e) x.
+    The variable of integration is the logit of x for side 0, and that of y = 1 - delta - exp(e) x for side 1.
     """
     mass, density = 0.0, 0.0
     if not low < high:
@@ -180,7 +179,7 @@ def _sum_panels(low, high, own, mapped, e, delta, first, second, along_first):
             for i in range(len(_NODES)):
                 u = middle + half * _NODES[i]
                 z, rest = 1.0 / (1.0 + math.exp(-u)), 1.0 / (1.0 + math.exp(u))
-                if along_first:
+                if side == 0:
                     x, not_x, not_y = z, rest, delta + growth * z
                     y = 1.0 - not_y
                     logit_y, jacobian = math.log(y / not_y), 1.0
@@ -207,36 +206,21 @@ def _under_line(e, delta, first, second):
     x_half = 0.5 * (1.0 - delta) * math.exp(-e)
     y_half = 0.5 * (1.0 - delta)
     u_half, v_half = math.log(x_half / (1.0 - x_half)), math.log(y_half / (1.0 - y_half))
-    steep = _image(e, delta, second[3], False)
-    flat = _image(e, delta, first[3], True)
-    mass, density = _sum_panels(first[3][0], min(u_half, first[3][-1]), first[3], steep, e, delta, first, second, True)
-    low, high = max(meeting, second[3][0]), v_half
-    # Where x is beyond its law's panels there is nothing to add.
-    if flat[-1] < high:
-        high = flat[-1]
-    if flat[0] > low:
-        low = flat[0]
-    more_mass, more_density = _sum_panels(low, high, second[3], flat, e, delta, first, second, False)
-    return mass + more_mass, density + more_density
-
-
-@kernel
-def _corner(e, delta, first, second):
-    """P(below the lower boundary), and minus its derivative in e."""
-    meeting = math.log1p(-delta) - math.log(delta + math.exp(e))
-    if meeting < first[3][0] and meeting < second[3][0] and _corner_is_empty(delta, first, second):
-        return 0.0, 0.0
-    mass_1, density_1 = _under_line(e, delta, first, second)
-    mass_2, density_2 = _under_line(e, delta, second, first)
-    both = _below(first, meeting) * _below(second, meeting)
-    return mass_1 + mass_2 - both, density_1 + density_2
-
-
-@kernel
-def _corner_is_empty(delta, first, second):
-    """Whether even x + y < 1 - delta has no mass that a float would see."""
-    x, y = 1.0 / (1.0 + math.exp(-first[3][0])), 1.0 / (1.0 + math.exp(-second[3][0]))
-    return x + y > 1.0 - delta
+    mass, density = 0.0, 0.0
+    # A loop, not two calls: the compiler's time grows with every copy of what it inlines.
+    for side in range(2):
+        own, other = (first[3], second[3]) if side == 0 else (second[3], first[3])
+        mapped = _image(e, delta, other, side)
+        low, high = (own[0], min(u_half, own[-1])) if side == 0 else (max(meeting, own[0]), v_half)
+        # On the second half there is nothing to add where x is beyond its law's panels.
+        if side == 1 and mapped[-1] < high:
+            high = mapped[-1]
+        if side == 1 and mapped[0] > low:
+            low = mapped[0]
+        more_mass, more_density = _sum_panels(low, high, own, mapped, e, delta, first, second, side)
+        mass += more_mass
+        density += more_density
+    return mass, density
 
 
 @kernel
@@ -248,9 +232,22 @@ def make_law(a_x, b_x, a_y, b_y):
 @kernel
 def tail_and_density(e, delta, law):
     """P(epsilon > e) and the density of epsilon at e >= 0."""
-    lower, density_lower = _corner(e, delta, law[0], law[1])
-    upper, density_upper = _corner(e, delta, law[2], law[3])
-    return min(max(lower + upper, 0.0), 1.0), density_lower + density_upper
+    tail, density = 0.0, 0.0
+    meeting = math.log1p(-delta) - math.log(delta + math.exp(e))
+    # Below the lower boundary as x under y and y under x, then the same of 1 - x and 1 - y above the upper one.
+    for part in range(4):
+        corner, swap = 2 * (part // 2), part % 2
+        first, second = law[corner + swap], law[corner + 1 - swap]
+        lowest = 1.0 / (1.0 + math.exp(-first[3][0])) + 1.0 / (1.0 + math.exp(-second[3][0]))
+        if lowest > 1.0 - delta:
+            # Even the smallest rates that have mass are on the other side.
+            continue
+        more_tail, more_density = _under_line(e, delta, first, second)
+        tail += more_tail
+        density += more_density
+        if swap == 1:
+            tail -= _below(first, meeting) * _below(second, meeting)
+    return min(max(tail, 0.0), 1.0), density
 
 
 @kernel
@@ -282,25 +279,6 @@ def quantile(p, delta, law, start, at_zero):
         if moved <= 1e-7 * (1.0 + e):
             break
     return e
-
-
-@kernel
-def _first_moments(delta, law, start_low, start_high, at_zero):
-    """Mean and second moment of epsilon: integrals of its tail between far quantiles, and an exponential beyond."""
-    low = quantile(1e-7, delta, law, start_low, at_zero)
-    high = quantile(1.0 - 1e-7, delta, law, start_high, at_zero)
-    first, second = low, low * low
-    n_parts = 2
-    half = 0.5 * (high - low) / n_parts
-    for part in range(n_parts):
-        for i in range(len(_NODES)):
-            e = low + half * (2 * part + 1 + _NODES[i])
-            tail = half * _WEIGHTS[i] * tail_and_density(e, delta, law)[0]
-            first += tail
-            second += 2.0 * e * tail
-    tail, density = tail_and_density(high, delta, law)
-    beyond = tail / density
-    return first + tail * beyond, second + 2.0 * tail * beyond * (high + beyond)
 
 
 @kernel
@@ -354,27 +332,43 @@ def cdf_loop(shapes, delta, at, tail, density):
 
 
 @kernel
-def _atom(delta, law):
-    """P(epsilon = 0): the mass of |1 - x - y| <= delta."""
-    return 1.0 - tail_and_density(0.0, delta, law)[0] if delta > 0.0 else 0.0
-
-
-@kernel
 def quantile_loop(shapes, delta, p, start, out):
     """Quantiles at p (m, k) of tables shapes (m, 4), delta (m,), from first guesses start (m, k), into out (m, k)."""
     for t in range(len(shapes)):
         law = make_law(shapes[t, 0], shapes[t, 1], shapes[t, 2], shapes[t, 3])
-        at_zero = _atom(delta[t], law)
+        at_zero = 1.0 - tail_and_density(0.0, delta[t], law)[0]
         for j in range(p.shape[1]):
             out[t, j] = quantile(p[t, j], delta[t], law, start[t, j], at_zero)
 
 
 @kernel
 def moments_loop(shapes, delta, start, out):
-    """Mean and standard deviation of tables shapes (m, 4), delta (m,), start (m, 2), into out (m, 2)."""
+    """Mean and standard deviation of tables shapes (m, 4), delta (m,), start (m, 2), into out (m, 2).
+
+    Integrals of the tail between the quantiles 1e-7 and 1 - 1e-7, and of an exponential beyond.
+    """
+    n_parts = 2
     for t in range(len(shapes)):
         law = make_law(shapes[t, 0], shapes[t, 1], shapes[t, 2], shapes[t, 3])
-        first, second = _first_moments(delta[t], law, start[t, 0], start[t, 1], _atom(delta[t], law))
+        at_zero = 1.0 - tail_and_density(0.0, delta[t], law)[0]
+        low, high = 0.0, 0.0
+        for end in range(2):
+            low, high = high, quantile(1e-7 if end == 0 else 1.0 - 1e-7, delta[t], law, start[t, end], at_zero)
+        first, second = low, low * low
+        half = 0.5 * (high - low) / n_parts
+        # The last node is the far quantile itself.
+        for k in range(n_parts * len(_NODES) + 1):
+            if k < n_parts * len(_NODES):
+                e = low + half * (2 * (k // len(_NODES)) + 1 + _NODES[k % len(_NODES)])
+                weight = half * _WEIGHTS[k % len(_NODES)]
+            else:
+                e, weight = high, 0.0
+            tail, density = tail_and_density(e, delta[t], law)
+            first += weight * tail
+            second += 2.0 * weight * e * tail
+        beyond = tail / density if density > 0.0 else 0.0
+        first += tail * beyond
+        second += 2.0 * tail * beyond * (high + beyond)
         out[t, 0], out[t, 1] = first, math.sqrt(max(second - first * first, 0.0))
 
 
@@ -383,4 +377,5 @@ def shortest_loop(shapes, delta, level, start, out):
     """Shortest intervals of tables shapes (m, 4), delta (m,), level (m,), start (m,), into out (m, 2)."""
     for t in range(len(shapes)):
         law = make_law(shapes[t, 0], shapes[t, 1], shapes[t, 2], shapes[t, 3])
-        out[t, 0], out[t, 1] = shortest(level[t], delta[t], law, start[t], _atom(delta[t], law))
+        at_zero = 1.0 - tail_and_density(0.0, delta[t], law)[0]
+        out[t, 0], out[t, 1] = shortest(level[t], delta[t], law, start[t], at_zero)
