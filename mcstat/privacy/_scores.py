@@ -12,7 +12,7 @@ from mcstat.core.checks import check_array
 from mcstat.core.errors import InvalidData
 from mcstat.privacy._rectangles import ClopperPearsonRectangle
 
-__all__ = ["Challenges", "count", "tuned_threshold"]
+__all__ = ["Challenges", "candidates", "count", "tuned_threshold"]
 
 FloatArray = NDArray[np.float64]
 
@@ -77,11 +77,16 @@ def tuned_threshold(challenges: Challenges, delta: float, level: float) -> tuple
 
     The plain ratio of rates would pick a threshold without false positives, where epsilon is infinite and says nothing.
     """
-    candidates = np.unique(challenges.scores)
-    if len(candidates) > _MOST_CANDIDATES:
-        candidates = np.unique(np.quantile(candidates, np.linspace(0, 1, _MOST_CANDIDATES), method="nearest"))
-    bounds = ClopperPearsonRectangle(**count(challenges, candidates), delta=np.full(len(candidates), delta)).interval(
-        level, "lower"
-    )[0]
+    at = candidates(challenges)
+    law = ClopperPearsonRectangle(**count(challenges, at), delta=np.full(len(at), delta))
+    bounds = law.interval(level, "lower")[0]
     best = np.flatnonzero(bounds == bounds.max())
-    return float(candidates[best[len(best) // 2]]), float(bounds.max())
+    return float(at[best[len(best) // 2]]), float(bounds.max())
+
+
+def candidates(challenges: Challenges) -> FloatArray:
+    """Scores that are tried as thresholds."""
+    at = np.unique(challenges.scores)
+    if len(at) > _MOST_CANDIDATES:
+        at = np.unique(np.quantile(at, np.linspace(0, 1, _MOST_CANDIDATES), method="nearest"))
+    return np.asarray(at)
