@@ -1,4 +1,5 @@
 from ._beams import make_perturbed_beams
+from ._flights import Flights, load_flights
 from ._logistic import LogisticPosterior, load_logistic_posterior
 from ._sensitivity import (
     SensitivityProblem,
@@ -7,11 +8,16 @@ from ._sensitivity import (
     make_ishigami,
     make_linear,
 )
+from ._series import load_nile, load_sp500
 
 __all__ = [
+    "Flights",
     "LogisticPosterior",
     "SensitivityProblem",
+    "load_flights",
     "load_logistic_posterior",
+    "load_nile",
+    "load_sp500",
     "make_cantilever_beam",
     "make_g_function",
     "make_ishigami",

@@ -38,3 +38,44 @@ def sobol_indices() -> Case:
         truth=problem.truth(),
         long={"budget": 30_000_000, "n_randomisations": 512},
     )
+
+
+def cross_entropy() -> Case:
+    """A half-space at distance 3 from the origin of the plane: Phi(-3) = 0.00135."""
+    from scipy.stats import norm
+
+    from mcstat.importance import CrossEntropy
+
+    return Case(
+        estimator=CrossEntropy(2, budget=4_000, random_state=0),
+        fit={"g": distance_to_half_space},
+        truth={"probability": float(norm.cdf(-3.0))},
+        long={"budget": 30_000_000, "max_explore": 1e-3, "batch": 2e-4},
+    )
+
+
+def distance_to_half_space(x: np.ndarray) -> np.ndarray:
+    """(n, d) to (n,): 3 sqrt(d) - sum of the coordinates."""
+    return np.asarray(3.0 * np.sqrt(x.shape[1]) - x.sum(axis=1))
+
+
+def perturbed_law_indices() -> Case:
+    """Linear limit state 2 - (3 x1 + 4 x2) / 5 of standard normals: P = Phi(-2), and Phi(-2 + a_i d) under a shift."""
+    from scipy.stats import norm
+
+    from mcstat.importance import PerturbedLawIndices
+    from mcstat.importance._perturbed import perturbed_indices
+
+    shifts = np.array([0.0, -0.3, 0.3, -0.4, 0.4])
+    truth, _ = perturbed_indices(norm.cdf(-2 + shifts))
+    labels = [f"PLI[{name}, {delta}]" for name in ("x1", "x2") for delta in ("-0.5", "+0.5")]
+    return Case(
+        estimator=PerturbedLawIndices([norm(), norm()], deltas=[-0.5, 0.5], budget=4_000, random_state=0),
+        fit={"func": linear_limit_state},
+        truth=dict(zip(labels, truth.tolist(), strict=True)),
+    )
+
+
+def linear_limit_state(x: np.ndarray) -> np.ndarray:
+    """(n, 2) to (n,)."""
+    return np.asarray(2 - x @ np.array([0.6, 0.8]))
