@@ -160,10 +160,9 @@ class EpsilonPosterior(Law):
         return self.moments()[1]
 
     def moments(self, n_jobs: int | None = None) -> tuple[FloatArray, FloatArray]:
-        """Posterior mean and standard deviation, (q,) each, to about 1e-4; some forty values of the CDF each."""
-        guess = self._guess(np.tile([1e-7, 1 - 1e-7], (len(self), 1)))
+        """Posterior mean and standard deviation, (q,) each, to about 1e-3 standard deviations."""
         both = np.empty((len(self), 2))
-        self._by_table("moments_loop", [guess], [both], n_jobs)
+        self._by_table("moments_loop", [], [both], n_jobs)
         return both[:, 0], both[:, 1]
 
     def median(self, n_jobs: int | None = None) -> FloatArray:

@@ -20,7 +20,7 @@ from mcstat.kernels.special import beta_log_power, beta_log_scale
 # A density that has fallen by exp(-38) holds no mass that a float would see.
 _DEPTH = 38.0
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
-_FIT_NODES = np.polynomial.legendre.leggauss(17)[0]
+_FIT_NODES, _FIT_WEIGHTS = np.polynomial.legendre.leggauss(17)
 # From values at _FIT_NODES to the Chebyshev coefficients of the integral from -1.
 _INTEGRATE = np.ascontiguousarray(
     np.polynomial.chebyshev.chebint(
@@ -28,6 +28,8 @@ _INTEGRATE = np.ascontiguousarray(
     )
 )
 _MOST_EDGES = 2048
+# Weight of a node that cannot be seen in a mean.
+_NEGLIGIBLE = 1e-14
 _LARGEST = 700.0
 
 
@@ -342,34 +344,54 @@ def quantile_loop(shapes, delta, p, start, out):
 
 
 @kernel
-def moments_loop(shapes, delta, start, out):
-    """Mean and standard deviation of tables shapes (m, 4), delta (m,), start (m, 2), into out (m, 2).
+def _rate_nodes(a, b, delta, rule, rule_weights):
+    """Nodes of Beta(a, b): weights, and the logs of x, 1 - x, 1 - delta - x and x - delta; (n, 5)."""
+    edges, log_scale = _edges(a, b), beta_log_scale(a, b)
+    nodes = np.empty(((len(edges) - 1) * len(rule), 5))
+    n = 0
+    for k in range(len(edges) - 1):
+        half = 0.5 * (edges[k + 1] - edges[k])
+        for i in range(len(rule)):
+            u = edges[k] + half * (1.0 + rule[i])
+            weight = half * rule_weights[i] * math.exp(_log_density(a, b, log_scale, u))
+            if weight < _NEGLIGIBLE:
+                continue
+            beyond = math.log1p(math.exp(-abs(u)))
+            nodes[n, 0], nodes[n, 1], nodes[n, 2] = weight, min(u, 0.0) - beyond, min(-u, 0.0) - beyond
+            nodes[n, 3], nodes[n, 4] = nodes[n, 2], nodes[n, 1]
+            if delta > 0.0:
+                nodes[n, 3] = math.log(max(1.0 / (1.0 + math.exp(u)) - delta, 0.0))
+                nodes[n, 4] = math.log(max(1.0 / (1.0 + math.exp(-u)) - delta, 0.0))
+            n += 1
+    return nodes[:n]
 
-    Integrals of the tail between the quantiles 1e-7 and 1 - 1e-7, and of an exponential beyond.
+
+@kernel
+def moments_loop(shapes, delta, out):
+    """Mean and standard deviation of tables shapes (m, 4), delta (m,), into out (m, 2).
+
+    A sum over pairs of rates. Epsilon is the largest of four smooth functions of them and 0, so the rule errs only at
+    the kinks. Two rates of one law would have the same nodes if they shared a rule, and all errors would have one sign.
     """
-    n_parts = 2
     for t in range(len(shapes)):
-        law = make_law(shapes[t, 0], shapes[t, 1], shapes[t, 2], shapes[t, 3])
-        at_zero = 1.0 - tail_and_density(0.0, delta[t], law)[0]
-        low, high = 0.0, 0.0
-        for end in range(2):
-            low, high = high, quantile(1e-7 if end == 0 else 1.0 - 1e-7, delta[t], law, start[t, end], at_zero)
-        first, second = low, low * low
-        half = 0.5 * (high - low) / n_parts
-        # The last node is the far quantile itself.
-        for k in range(n_parts * len(_NODES) + 1):
-            if k < n_parts * len(_NODES):
-                e = low + half * (2 * (k // len(_NODES)) + 1 + _NODES[k % len(_NODES)])
-                weight = half * _WEIGHTS[k % len(_NODES)]
-            else:
-                e, weight = high, 0.0
-            tail, density = tail_and_density(e, delta[t], law)
-            first += weight * tail
-            second += 2.0 * weight * e * tail
-        beyond = tail / density if density > 0.0 else 0.0
-        first += tail * beyond
-        second += 2.0 * tail * beyond * (high + beyond)
-        out[t, 0], out[t, 1] = first, math.sqrt(max(second - first * first, 0.0))
+        first = _rate_nodes(shapes[t, 0], shapes[t, 1], delta[t], _NODES, _WEIGHTS)
+        second = _rate_nodes(shapes[t, 2], shapes[t, 3], delta[t], _FIT_NODES, _FIT_WEIGHTS)
+        total, mean, square = 0.0, 0.0, 0.0
+        for i in range(len(first)):
+            weight, log_x, log_x_not, room, room_not = first[i]
+            row, row_mean, row_square = 0.0, 0.0, 0.0
+            for j in range(len(second)):
+                better = max(room - second[j, 1], second[j, 3] - log_x)
+                worse = max(room_not - second[j, 2], second[j, 4] - log_x_not)
+                e = max(better, max(worse, 0.0))
+                row += second[j, 0]
+                row_mean += second[j, 0] * e
+                row_square += second[j, 0] * e * e
+            total += weight * row
+            mean += weight * row_mean
+            square += weight * row_square
+        mean /= total
+        out[t, 0], out[t, 1] = mean, math.sqrt(max(square / total - mean * mean, 0.0))
 
 
 @kernel
