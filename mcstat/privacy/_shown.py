@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from mcstat.privacy._gdp_posterior import GaussianPosterior
 from mcstat.privacy._joint import JointExact
 from mcstat.privacy._posterior import EpsilonPosterior, FloatArray
 from mcstat.privacy._rectangles import ClopperPearsonRectangle, JeffreysRectangle
 
-__all__ = ["LowerClopperPearson", "LowerJeffreys", "LowerJointExact", "LowerPosterior", "ShortestPosterior"]
+__all__ = [
+    "LowerClopperPearson",
+    "LowerGaussian",
+    "LowerJeffreys",
+    "LowerJointExact",
+    "LowerPosterior",
+    "ShortestGaussian",
+    "ShortestPosterior",
+]
 
 Ends = tuple[FloatArray, FloatArray]
 
@@ -21,6 +30,22 @@ class ShortestPosterior(EpsilonPosterior):
 
 class LowerPosterior(EpsilonPosterior):
     """Posterior of epsilon whose interval is its lower bound."""
+
+    def interval(self, level: float = 0.95, sides: str = "two") -> Ends:
+        """[lower, inf) unless the upper one is asked for."""
+        return super().interval(level, _lower(sides))
+
+
+class ShortestGaussian(GaussianPosterior):
+    """Posterior under a Gaussian curve whose two-sided interval is the shortest one."""
+
+    def interval(self, level: float = 0.95, sides: str = "two") -> Ends:
+        """Shortest interval, or the one-sided ones."""
+        return self.hpd(level) if sides == "two" else super().interval(level, sides)
+
+
+class LowerGaussian(GaussianPosterior):
+    """Posterior under a Gaussian curve whose interval is its lower bound."""
 
     def interval(self, level: float = 0.95, sides: str = "two") -> Ends:
         """[lower, inf) unless the upper one is asked for."""
