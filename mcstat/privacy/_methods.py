@@ -10,12 +10,13 @@ from mcstat.core.laws import Law
 from mcstat.privacy import _shown
 from mcstat.privacy._gdp_posterior import GaussianPosterior
 from mcstat.privacy._joint import JointExact
+from mcstat.privacy._lower import LowerBound
 from mcstat.privacy._one_run import OneRun, OneRunGaussian
 from mcstat.privacy._posterior import EpsilonPosterior, FloatArray
 from mcstat.privacy._rates import epsilon_from_rates
 from mcstat.privacy._rectangles import ClopperPearsonRectangle, JeffreysRectangle
 
-__all__ = ["CONFIDENCE", "LAWS", "ONE_RUN", "centre", "only_lower", "p_value"]
+__all__ = ["CONFIDENCE", "LAWS", "ONE_RUN", "centre", "p_value"]
 
 # By method and by the interval that is shown.
 LAWS: dict[str, dict[str, Callable[..., Law]]] = {
@@ -40,17 +41,12 @@ ONE_RUN = ("one-run", "one-run-fdp")
 CONFIDENCE = ("clopper-pearson", "jeffreys", "joint-exact")
 
 
-def only_lower(law: Law) -> bool:
-    """Whether the law has no upper end, so that half of the error probability must not be kept for one."""
-    return not hasattr(law, "fn") or len(law.fn) != len(law)
-
-
 def centre(law: Law, n_jobs: int | None = None) -> FloatArray:
     """Posterior median; epsilon at the observed rates; or the lower bound at level 1/2 where that is all there is."""
     if isinstance(law, EpsilonPosterior):
         return law.median(n_jobs)
-    if only_lower(law):
-        return law.interval(0.5, "lower")[0]
+    if isinstance(law, LowerBound):
+        return law.lower(0.5)
     fn, fp, tn, tp, delta = (getattr(law, name) for name in ("fn", "fp", "tn", "tp", "delta"))
     return epsilon_from_rates(fn / (fn + tp), fp / (fp + tn), delta)
 

@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 
 from mcstat.core.checks import check_integer, check_level, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter
-from mcstat.core.laws import Law, tail_probabilities
 from mcstat.privacy._gdp import gdp_to_eps
+from mcstat.privacy._lower import LowerBound
 from mcstat.privacy._scores import Challenges
 
-__all__ = ["OneRun", "OneRunGaussian", "count_guesses", "one_run_lower", "one_run_mu", "one_run_pvalue"]
+__all__ = [
+    "OneRun",
+    "OneRunGaussian",
+    "check_guesses",
+    "count_guesses",
+    "one_run_lower",
+    "one_run_mu",
+    "one_run_pvalue",
+]
 
 FloatArray = NDArray[np.float64]
 # Bisections of a bracket that starts at 1 or doubles: 60 reach the last bit.
@@ -67,7 +75,7 @@ def one_run_pvalue(*, n_canaries: int, n_guesses: int, n_correct: int, epsilon: 
     >>> round(one_run_pvalue(n_canaries=1000, n_guesses=100, n_correct=100, epsilon=3.46538), 4)
     0.05
     """
-    m, r, v = _checked_guesses(n_canaries, n_guesses, n_correct)
+    m, r, v = check_guesses(n_canaries, n_guesses, n_correct)
     check_real("epsilon", epsilon, 0.0)
     check_real("delta", delta, 0.0, 1.0, closed="left")
     return _p_value(m, r, v, float(epsilon), float(delta))
@@ -75,7 +83,7 @@ def one_run_pvalue(*, n_canaries: int, n_guesses: int, n_correct: int, epsilon: 
 
 def one_run_lower(n_canaries: int, n_guesses: int, n_correct: int, delta: float, level: float) -> float:
     """Lower confidence bound of epsilon: the one whose p-value is 1 - level, 0 if that of 0 is larger."""
-    m, r, v = _checked_guesses(n_canaries, n_guesses, n_correct)
+    m, r, v = check_guesses(n_canaries, n_guesses, n_correct)
     limit = 1.0 - check_level(level)
     return _largest_rejected(lambda epsilon: _p_value(m, r, v, epsilon, delta) <= limit, _MOST_EPSILON)
 
@@ -86,7 +94,7 @@ def one_run_mu(n_canaries: int, n_guesses: int, n_correct: int, level: float) ->
     The recursion of Mahloujifar, Melis and Chaudhuri (2024), "Auditing f-differential privacy in one run",
     arXiv:2410.22235, which uses the whole trade-off curve and not one (epsilon, delta) on it.
     """
-    m, c, v = _checked_guesses(n_canaries, n_guesses, n_correct)
+    m, c, v = check_guesses(n_canaries, n_guesses, n_correct)
     limit = 1.0 - check_level(level)
     return _largest_rejected(lambda mu: _rejects_mu(m, c, v, mu, limit), _MOST_MU)
 
@@ -107,8 +115,8 @@ def count_guesses(challenges: Challenges, n_guesses: int, rng: Generator) -> tup
 
 
 @dataclass(frozen=True, eq=False)
-class _Guesses(Law):
-    """Lower bounds from guesses about one run; there is no upper one, because the attack may be weak.
+class OneRun(LowerBound):
+    """Bounds of Steinke, Nasr and Jagielski (2023), for any algorithm. The attack may be weak: there is no upper one.
 
     Parameters
     ----------
@@ -121,35 +129,22 @@ class _Guesses(Law):
     n_correct: FloatArray
     delta: FloatArray
 
-    def lower(self, m: int, r: int, v: int, delta: float, level: float) -> float:
-        """Bound of one audit."""
-        raise NotImplementedError
-
-    def interval(self, level: float = 0.95, sides: str = "two") -> tuple[FloatArray, FloatArray]:
-        """[lower, inf) for ``"two"`` and ``"lower"``, [0, inf) for ``"upper"``; (q,) each."""
-        tail_probabilities(level, sides)
-        none = np.full(len(self), np.inf)
-        if sides == "upper":
-            return np.zeros(len(self)), none
+    def lower(self, level: float) -> FloatArray:
+        """Bounds, (q,)."""
         rows = zip(self.n_canaries, self.n_guesses, self.n_correct, self.delta, strict=True)
-        return np.array([self.lower(int(m), int(r), int(v), float(d), level) for m, r, v, d in rows]), none
+        return np.array([self.bound(int(m), int(r), int(v), float(d), level) for m, r, v, d in rows])
 
-
-@dataclass(frozen=True, eq=False)
-class OneRun(_Guesses):
-    """Bounds of Steinke, Nasr and Jagielski (2023), for any algorithm."""
-
-    def lower(self, m: int, r: int, v: int, delta: float, level: float) -> float:
+    def bound(self, m: int, r: int, v: int, delta: float, level: float) -> float:
         """Bound of one audit."""
         return one_run_lower(m, r, v, delta, level)
 
 
 @dataclass(frozen=True, eq=False)
-class OneRunGaussian(_Guesses):
+class OneRunGaussian(OneRun):
     """Bounds of Mahloujifar, Melis and Chaudhuri (2024), for algorithms with a Gaussian trade-off curve."""
 
-    def lower(self, m: int, r: int, v: int, delta: float, level: float) -> float:
-        """Epsilon at ``delta`` of the bound of mu."""
+    def bound(self, m: int, r: int, v: int, delta: float, level: float) -> float:
+        """Bound of one audit."""
         return float(gdp_to_eps(one_run_mu(m, r, v, level), delta))
 
 
@@ -195,7 +190,8 @@ def _largest_rejected(rejects: Callable[[float], bool], most: float) -> float:
     return low
 
 
-def _checked_guesses(n_canaries: Any, n_guesses: Any, n_correct: Any) -> tuple[int, int, int]:
+def check_guesses(n_canaries: Any, n_guesses: Any, n_correct: Any) -> tuple[int, int, int]:
+    """Integers, 0 <= n_correct <= n_guesses <= n_canaries."""
     m = check_integer("n_canaries", n_canaries, 1)
     r = check_integer("n_guesses", n_guesses, 0)
     v = check_integer("n_correct", n_correct, 0)

@@ -67,7 +67,9 @@ class Challenges:
         for kind, word in ((True, "members"), (False, "non-members")):
             if not (np.any(chosen & (self.member == kind)) and np.any(~chosen & (self.member == kind))):
                 what = f"2 {word}" if self.model is None else f"2 models with {word}"
-                raise InvalidData(f"threshold='split' wants at least {what} to split, got {held[0 if kind else 1].sum()}")
+                raise InvalidData(
+                    f"threshold='split' wants at least {what} to split, got {held[0 if kind else 1].sum()}"
+                )
         return self[np.flatnonzero(chosen)], self[np.flatnonzero(~chosen)]
 
 

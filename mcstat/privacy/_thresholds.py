@@ -18,7 +18,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from mcstat.core.checks import check_integer
-from mcstat.core.laws import Law, tail_probabilities
+from mcstat.privacy._lower import LowerBound
 from mcstat.privacy._methods import CONFIDENCE, LAWS
 from mcstat.privacy._rates import epsilon_from_rates
 from mcstat.privacy._scores import Challenges, count, tuned_threshold
@@ -30,7 +30,7 @@ _N_SPLITS = 100
 
 
 @dataclass(frozen=True, eq=False)
-class _ChosenBound(Law):
+class _ChosenBound(LowerBound):
     """One lower bound of epsilon from k tables; there is no upper one.
 
     Parameters
@@ -51,10 +51,6 @@ class _ChosenBound(Law):
     method: FloatArray
 
     @abstractmethod
-    def lower(self, level: float) -> float:
-        """The bound."""
-
-    @abstractmethod
     def reported(self, level: float) -> float:
         """The threshold that the bound speaks of."""
 
@@ -63,11 +59,6 @@ class _ChosenBound(Law):
         law = LAWS[CONFIDENCE[int(self.method[0])]]["equal-tailed"]
         counts = {name: getattr(self, name) for name in ("fn", "fp", "tn", "tp", "delta")}
         return law(**counts).interval(level, "lower")[0]
-
-    def interval(self, level: float = 0.95, sides: str = "two") -> tuple[FloatArray, FloatArray]:
-        """[lower, inf) for ``"two"`` and ``"lower"``, [0, inf) for ``"upper"``; (1,) each."""
-        tail_probabilities(level, sides)
-        return np.array([0.0 if sides == "upper" else self.lower(level)]), np.array([np.inf])
 
     def __len__(self) -> int:
         """One quantity, whatever the number of tables."""
@@ -88,10 +79,10 @@ class MultisplitBound(_ChosenBound):
     median one.
     """
 
-    def lower(self, level: float) -> float:
-        """The bound."""
+    def lower(self, level: float) -> FloatArray:
+        """The bound, (1,)."""
         # Of an even number of p-values the upper median counts, so of bounds the lower one.
-        return float(np.sort(self.each(1 - (1 - level) / 2))[(len(self.fn) - 1) // 2])
+        return np.sort(self.each(1 - (1 - level) / 2))[[(len(self.fn) - 1) // 2]]
 
     def reported(self, level: float) -> float:
         """Median threshold."""
@@ -105,9 +96,9 @@ class BonferroniBound(_ChosenBound):
     counted is not covered by that argument; neighbours are so alike that the correction is far too large anyway.
     """
 
-    def lower(self, level: float) -> float:
-        """The bound."""
-        return float(self.each(self._shared(level)).max())
+    def lower(self, level: float) -> FloatArray:
+        """The bound, (1,)."""
+        return np.array([self.each(self._shared(level)).max()])
 
     def reported(self, level: float) -> float:
         """Threshold of the largest bound."""
@@ -125,9 +116,9 @@ class DkwBound(_ChosenBound):
     large epsilon rests.
     """
 
-    def lower(self, level: float) -> float:
-        """The bound."""
-        return float(self._over_band(level).max())
+    def lower(self, level: float) -> FloatArray:
+        """The bound, (1,)."""
+        return np.array([self._over_band(level).max()])
 
     def reported(self, level: float) -> float:
         """Threshold of the largest epsilon."""

@@ -5,22 +5,25 @@ import pytest
 from scipy.stats import binom
 
 from mcstat.core.errors import InvalidData, InvalidParameter
-from mcstat.privacy._rectangles import ClopperPearsonRectangle, JeffreysRectangle
-from mcstat.privacy._scores import Challenges, count
-from mcstat.privacy._thresholds import (
-    best_threshold,
-    bonferroni,
-    dkw,
-    explicit,
-    law_bound,
-    multisplit,
-    pareto,
-    split,
-)
+from mcstat.privacy._methods import CONFIDENCE, LAWS
+from mcstat.privacy._scores import Challenges, count, tuned_threshold
+from mcstat.privacy._thresholds import CHOSEN, pareto, tables_of
 from tests.stat_asserts import STAGES, binomial_p_value
 
 LEVEL = 0.9
-JEFFREYS, EXACT = (law_bound(law, 0.0) for law in (JeffreysRectangle, ClopperPearsonRectangle))
+
+
+def bounds(method, tables, level, delta=0.0):
+    """Lower bounds of tables (k,)."""
+    counts = {name: tables[name] for name in ("fn", "fp", "tn", "tp")}
+    return LAWS[method]["equal-tailed"](**counts, delta=np.full(len(counts["fn"]), delta)).interval(level, "lower")[0]
+
+
+def law(strategy, challenges, rng=None, method="clopper-pearson", **settings):
+    """The strategy's law at delta = 0."""
+    tables = tables_of(challenges, strategy, 0.0, LEVEL, rng, **settings)
+    k = len(tables["fn"])
+    return CHOSEN[strategy](**tables, delta=np.zeros(k), method=np.full(k, CONFIDENCE.index(method)))
 
 
 def laplace(eps, n, seed):
@@ -47,30 +50,38 @@ def assert_holds(lower, eps):
 @pytest.mark.parametrize("eps", [0.0, 2.0])
 def test_the_largest_uncorrected_bound_is_invalid(eps):
     runs = 400
-    held = sum(best_threshold(laplace(eps, 200, seed)[0], JEFFREYS, LEVEL).lower <= eps for seed in range(runs))
+    held = 0
+    for seed in range(runs):
+        challenges, _ = laplace(eps, 200, seed)
+        held += bounds("jeffreys", count(challenges, np.unique(challenges.scores)), LEVEL).max() <= eps
     assert held < LEVEL * runs
     assert binomial_p_value(held, runs, LEVEL) < 1e-6
 
 
+def split(challenges, rng):
+    tuning, counted = challenges.halves(0.5, rng)
+    return bounds("jeffreys", count(counted, tuned_threshold(tuning, 0.0, LEVEL)[0]), LEVEL)[0]
+
+
 WAYS = {
-    "explicit": lambda challenges, rng: explicit(challenges, EXACT, LEVEL, 0.5),
-    "split": lambda challenges, rng: split(challenges, JEFFREYS, LEVEL, rng),
-    "multisplit": lambda challenges, rng: multisplit(challenges, JEFFREYS, LEVEL, rng, n_splits=5),
-    "bonferroni": lambda challenges, rng: bonferroni(challenges, EXACT, LEVEL),
-    "dkw": lambda challenges, rng: dkw(challenges, 0.0, LEVEL),
+    "explicit": lambda challenges, rng: bounds("clopper-pearson", count(challenges, 0.5), LEVEL)[0],
+    "split": split,
+    "multisplit": lambda challenges, rng: law("multisplit", challenges, rng, "jeffreys", n_splits=5).lower(LEVEL)[0],
+    "bonferroni": lambda challenges, rng: law("bonferroni", challenges).lower(LEVEL)[0],
+    "dkw": lambda challenges, rng: law("dkw", challenges).lower(LEVEL)[0],
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("eps", [0.0, 2.0])
 def test_ours_hold_their_level(way, eps):
-    assert_holds(lambda seed: WAYS[way](*laplace(eps, 100, seed)).lower, eps)
+    assert_holds(lambda seed: WAYS[way](*laplace(eps, 100, seed)), eps)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_many_challenges_find_the_mechanism(way):
     found = WAYS[way](*laplace(2.0, 20_000, 7))
-    assert 1.6 < found.lower < 2.0
+    assert 1.6 < found < 2.0
 
 
 # Parts ----------------------------------------------------------------------------------------------------------------
@@ -94,8 +105,8 @@ def test_pareto_keeps_the_largest_bound():
     for seed in range(20):
         challenges, _ = laplace(1.0, 50, seed)
         at = np.unique(challenges.scores)
-        every = EXACT(**count(challenges, at), level=0.95)
-        kept = EXACT(**count(challenges, pareto(challenges)), level=0.95)
+        every = bounds("clopper-pearson", count(challenges, at), 0.95)
+        kept = bounds("clopper-pearson", count(challenges, pareto(challenges)), 0.95)
         # The attack turned round (worse than chance) is not looked for.
         assert kept.max() == every[np.isin(at, pareto(challenges))].max()
         better = count(challenges, at)["fn"] / 50 + count(challenges, at)["fp"] / 50 < 1
@@ -104,32 +115,45 @@ def test_pareto_keeps_the_largest_bound():
 
 def test_bonferroni_is_the_bound_at_the_shared_level():
     challenges, _ = laplace(1.0, 100, 0)
-    found = bonferroni(challenges, EXACT, 0.95)
-    assert found.n_candidates == len(pareto(challenges))
-    single = explicit(challenges, EXACT, 1 - 0.05 / found.n_candidates, found.threshold)
-    assert found.lower == single.lower
+    found = law("bonferroni", challenges)
+    assert len(found.fn) == len(pareto(challenges)) > 1
+    single = bounds("clopper-pearson", count(challenges, found.reported(0.95)), 1 - 0.05 / len(found.fn))
+    assert found.lower(0.95) == single
 
 
 def test_dkw_by_hand():
     scores = np.concatenate([np.full(500, 1.0), np.zeros(500)])
-    found = dkw(Challenges(scores, np.arange(1000) < 500), 0.0, 0.95)
+    found = law("dkw", Challenges(scores, np.arange(1000) < 500))
     margin = np.sqrt(np.log(40) / 1000)
-    assert found.lower == pytest.approx(np.log((1 - margin) / margin))
-    assert found.threshold == 1.0
+    assert found.lower(0.95)[0] == pytest.approx(np.log((1 - margin) / margin))
+    assert found.reported(0.95) == 1.0
 
 
 def test_multisplit_is_the_lower_median_at_half_the_error():
     challenges, _ = laplace(2.0, 200, 0)
-    rng, again = np.random.default_rng(5), np.random.default_rng(5)
-    each = sorted(split(challenges, EXACT, 0.95, rng).lower for _ in range(4))
-    assert multisplit(challenges, EXACT, 0.9, again, n_splits=4).lower == each[1]
+    found = law("multisplit", challenges, np.random.default_rng(5), n_splits=4)
+    tables = {name: getattr(found, name) for name in ("fn", "fp", "tn", "tp")}
+    assert found.lower(0.9)[0] == sorted(bounds("clopper-pearson", tables, 0.95))[1]
+    # Half of the challenges chose, half were counted.
+    assert np.all(found.fn + found.tp == 100)
+    assert found.reported(0.9) == np.median(found.threshold)
+
+
+def test_one_quantity_whatever_the_number_of_tables():
+    found = law("bonferroni", laplace(1.0, 50, 0)[0])
+    assert len(found) == 1
+    assert found[[0]] is found
+    assert found.interval(0.9, "upper")[0] == 0.0
+    assert found.interval(0.9)[1] == np.inf
+    with pytest.raises(IndexError):
+        found[1]
 
 
 def test_bad_input_is_refused():
     challenges, rng = laplace(1.0, 10, 0)
     with pytest.raises(InvalidParameter, match="level"):
-        bonferroni(challenges, EXACT, 1.0)
+        law("bonferroni", challenges).interval(1.0)
     with pytest.raises(InvalidParameter, match="n_splits"):
-        multisplit(challenges, EXACT, 0.9, rng, n_splits=0)
+        law("multisplit", challenges, rng, n_splits=0)
     with pytest.raises(InvalidData, match="at least 2 members"):
-        split(Challenges(np.arange(3.0), np.array([True, False, False])), EXACT, 0.9, rng)
+        Challenges(np.arange(3.0), np.array([True, False, False])).halves(0.5, rng)
