@@ -228,4 +228,4 @@ def _softmax(logits: FloatArray) -> FloatArray:
 def _clipped(errors: FloatArray, norms: FloatArray) -> FloatArray:
     """Errors p - y (n, classes) scaled so that the gradients, error times an x of the given norm, are clipped."""
     size = np.linalg.norm(errors, axis=1) * norms
-    return errors * (np.minimum(1.0, _CLIP / np.maximum(size, 1e-300)))[:, None]
+    return np.asarray(errors * np.minimum(1.0, _CLIP / np.maximum(size, 1e-300))[:, None])
