@@ -120,7 +120,9 @@ MUST_REFUSE = {
     "n_replicates": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "ess_threshold": ["?", -0.1, 1.1, np.nan, None, True, []],
     "quantiles": [[0.0], [1.0], ["?"], [np.nan]],
-    **dict.fromkeys(["control", "covariance", "design", "family", "interval", "levels", "method", "model", "resampling"], NONSENSE),
+    **dict.fromkeys(
+        ["control", "covariance", "design", "family", "interval", "levels", "method", "model", "resampling"], NONSENSE
+    ),
     "score": NONSENSE,
 }
 
