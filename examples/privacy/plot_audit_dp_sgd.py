@@ -13,14 +13,11 @@ higher than the upper one.
 # noise as large as the clipping norm, a tenth of the data a step, and 200 steps.
 import numpy as np
 
-from mcstat import Estimate
 from mcstat.datasets import make_dp_sgd_attack
 from mcstat.privacy import (
-    EpsilonPosterior,
     GaussianCanaryAudit,
     PrivacyAuditor,
     attack_metrics,
-    one_run_pvalue,
     plot_posterior,
     plot_roc,
     plot_tradeoff,
@@ -35,55 +32,60 @@ print(f"accuracy {attack.accuracy.mean():.3f}, epsilon of the accountant {promis
 print(attack_metrics(attack.scores, attack.membership, random_state=0))
 
 # %%
-# The audit. Half of the challenges choose the threshold, the other half are counted.
-auditor = PrivacyAuditor(delta=1e-5, level=0.95, random_state=0).fit(attack.scores, attack.membership)
-print(auditor.estimate().summary())
+# The audit. Half of the models choose the threshold, the challenges of the other half are counted. Ten challenges of
+# one model share its luck, so the audit is told which belong together.
+auditor = PrivacyAuditor(delta=1e-5, level=0.9, random_state=0)
+auditor.fit(attack.scores, attack.membership, groups=attack.models)
+print(auditor.estimate().summary(level=0.9))
 
 # %%
-# The same counts by the other methods, all at 90 %. The interval of the posterior is the narrowest; all of them lie
-# below the accountant, as they should. They speak of this attack at this threshold, and a better attack may find more.
-methods = ("joint-beta", "clopper-pearson", "jeffreys", "joint-exact")
-counts = auditor.counts_
-audits = {method: PrivacyAuditor(delta=1e-5, method=method).fit_counts(**counts).estimate() for method in methods}
-print(Estimate.compare(audits, level=0.9).round(2).to_string())
+# The same evidence by all methods. The interval of the posterior is the narrowest that assumes nothing of the attack's
+# scores; "gdp" assumes that the trade-off between the two error rates is that of a Gaussian mechanism.
+audits = auditor.compare()
+print(audits.round(2).to_string())
+
+# %%
+# A threshold chosen on all challenges, with a correction for the choice, gives a lower bound and no upper end. (These
+# bounds take the challenges for independent.)
+for threshold in ("multisplit", "bonferroni", "dkw"):
+    chosen = PrivacyAuditor(delta=1e-5, method="clopper-pearson", threshold=threshold, level=0.9, random_state=0)
+    low, high = chosen.fit(attack.scores, attack.membership).estimate().conf_int(0.9).iloc[0]
+    audits.loc[threshold, ["epsilon", "lower", "upper"]] = [np.nan, low, high]
 
 # %%
 # If the scores are normal, their two laws say more than one threshold does.
 scores_in, scores_out = attack.scores[attack.membership], attack.scores[~attack.membership]
 gaussian = GaussianCanaryAudit(delta=1e-5, random_state=0).fit(scores_in, scores_out).estimate()
-audits["two normal laws"] = gaussian
+audits.loc["two normal laws", ["epsilon", "lower", "upper"]] = [float(gaussian), *gaussian.conf_int(0.9).iloc[0]]
 print(gaussian)
 
 # %%
-# When one model is all there is: a thousand canaries in it, guesses for the 50 highest and the 50 lowest scores, and
-# the test of any epsilon that one may ask about. The number of guesses was set before the scores were seen.
+# When one model is all there is: a thousand canaries in it, and guesses for the 50 highest and the 50 lowest scores.
+# The number of guesses was set before the scores were seen. Only a lower bound is known.
 one = make_dp_sgd_attack(n_models=1, n_canaries=1000, random_state=1)
-order = np.argsort(one.scores)
-n_correct = int(one.membership[order[-50:]].sum() + (~one.membership[order[:50]]).sum())
-for epsilon in (0.5, 1.0, 2.0):
-    p = one_run_pvalue(n_canaries=1000, n_guesses=100, n_correct=n_correct, epsilon=epsilon, delta=1e-5)
-    print(f"{n_correct} of 100 right; p-value of ({epsilon:g}, 1e-5)-privacy: {p:.2g}")
+for method in ("one-run", "one-run-fdp"):
+    single = PrivacyAuditor(delta=1e-5, method=method, n_guesses=100, level=0.9, random_state=0)
+    low, high = single.fit(one.scores, one.membership).estimate().conf_int(0.9).iloc[0]
+    audits.loc[method, ["epsilon", "lower", "upper"]] = [np.nan, low, high]
 
 # %%
-# All intervals, and the accountant's epsilon as the dashed line.
-ends = np.array([audit.conf_int(0.9).iloc[0] for audit in audits.values()])
-values = np.array([float(audit) for audit in audits.values()])
-rows = np.arange(len(audits))
-
+# All intervals, and the accountant's epsilon as the dashed line. Bounds without an upper end are arrows.
 import matplotlib.pyplot as plt
 
-figure, ax = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
-ax.hlines(rows, ends[:, 0], ends[:, 1], color="C0")
-ax.plot(values, rows, "o", color="C0", markersize=4)
+rows, open_end = np.arange(len(audits)), np.isinf(audits["upper"])
+figure, ax = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
+ax.hlines(rows[~open_end], audits["lower"][~open_end], audits["upper"][~open_end], color="C0")
+ax.plot(audits["lower"][open_end], rows[open_end], ">", color="C0")
+ax.plot(audits["epsilon"], rows, "o", color="C0", markersize=4)
 ax.axvline(promised, color="C1", linestyle="--", label="accountant")
-ax.set_yticks(rows, list(audits))
+ax.set_yticks(rows, list(audits.index))
 ax.invert_yaxis()
-ax.set_xlabel("epsilon at delta = 1e-5, 90 % intervals")
+ax.set_xlabel("epsilon at delta = 1e-5: 90 % intervals and lower bounds")
 ax.legend()
 
 # %%
 # The posterior of epsilon.
-posterior = EpsilonPosterior(**counts, delta=1e-5)
+posterior = auditor.posterior_
 plot_posterior(posterior, level=0.9)
 
 # %%
