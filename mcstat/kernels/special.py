@@ -306,15 +306,19 @@ def clopper_pearson(successes, trials, tail_lower, tail_upper):
 
     A tail of 0 gives the end 0 or 1. Counts need not be whole.
     """
+    # SciPy's quantiles are as good to 1e-11 and compile nothing: an interval is often the first thing that is asked.
+    from scipy.special import betainccinv, betaincinv
+
     k, n, below, above = np.broadcast_arrays(successes, trials, tail_lower, tail_upper)
-    lower = np.where(k > 0, incomplete_beta_inverse(np.where(k > 0, k, 1.0), n - k + 1.0, below)[0], 0.0)
-    upper = np.where(k < n, incomplete_beta_inverse(k + 1.0, np.where(k < n, n - k, 1.0), 1.0 - above, above)[0], 1.0)
+    lower = np.where(k > 0, betaincinv(np.where(k > 0, k, 1.0), n - k + 1.0, below), 0.0)
+    upper = np.where(k < n, betainccinv(k + 1.0, np.where(k < n, n - k, 1.0), above), 1.0)
     return lower, upper
 
 
 def jeffreys(successes, trials, tail_lower, tail_upper):
     """Quantiles of Beta(k + 1/2, n - k + 1/2), the ends set to 0 at k = 0 and to 1 at k = n; arguments broadcast."""
+    from scipy.special import betainccinv, betaincinv
+
     k, n, below, above = np.broadcast_arrays(successes, trials, tail_lower, tail_upper)
-    lower = incomplete_beta_inverse(k + 0.5, n - k + 0.5, below)[0]
-    upper = incomplete_beta_inverse(k + 0.5, n - k + 0.5, 1.0 - above, above)[0]
+    lower, upper = betaincinv(k + 0.5, n - k + 0.5, below), betainccinv(k + 0.5, n - k + 0.5, above)
     return np.where(k > 0, lower, 0.0), np.where(k < n, upper, 1.0)
