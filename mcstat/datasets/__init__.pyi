@@ -1,4 +1,5 @@
 from ._beams import make_perturbed_beams
+from ._dp_sgd import DpSgdAttack, dp_sgd_epsilon, make_dp_sgd_attack
 from ._flights import Flights, load_flights
 from ._logistic import LogisticPosterior, load_logistic_posterior
 from ._ordinal import OrdinalProblem, load_soup, make_funnel, make_presto
@@ -12,10 +13,12 @@ from ._sensitivity import (
 from ._series import load_nile, load_sp500
 
 __all__ = [
+    "DpSgdAttack",
     "Flights",
     "LogisticPosterior",
     "OrdinalProblem",
     "SensitivityProblem",
+    "dp_sgd_epsilon",
     "load_flights",
     "load_logistic_posterior",
     "load_nile",
@@ -23,6 +26,7 @@ __all__ = [
     "load_sp500",
     "make_cantilever_beam",
     "make_funnel",
+    "make_dp_sgd_attack",
     "make_g_function",
     "make_ishigami",
     "make_linear",

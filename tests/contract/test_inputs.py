@@ -112,12 +112,17 @@ MUST_REFUSE = {
     "delta": ["?", -0.1, 1.0, np.nan, None, []],
     "max_explore": ["?", 0.0, 1.0, np.nan, None, True],
     "chunk_size": ["?", 0, 0.5, True],
+    "prior": ["?", 1.0, None, (0.0, 1.0), (1.0,), (1.0, np.nan)],
+    "threshold": ["?", np.nan, None, True, []],
+    "split": ["?", 0.0, 1.0, np.nan, None, True],
     "rho": ["?", 0.0, 1.0, np.nan, None, True],
     "target_cv": ["?", 0.0, -1.0, np.nan, None, True],
     "n_replicates": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "ess_threshold": ["?", -0.1, 1.1, np.nan, None, True, []],
     "quantiles": [[0.0], [1.0], ["?"], [np.nan]],
-    **dict.fromkeys(["control", "covariance", "design", "family", "levels", "method", "model", "resampling"], NONSENSE),
+    **dict.fromkeys(
+        ["control", "covariance", "design", "family", "interval", "levels", "method", "model", "resampling"], NONSENSE
+    ),
     "score": NONSENSE,
 }
 
