@@ -110,12 +110,13 @@ MUST_REFUSE = {
     "n_particles": ["?", 0, 0.5, True, None, []],
     "n_iter": ["?", 0, 0.5, True, None, []],
     "delta": ["?", -0.1, 1.0, np.nan, None, []],
+    "n_draws": ["?", 0, 0.5, True, None, []],
     "max_explore": ["?", 0.0, 1.0, np.nan, None, True],
     "chunk_size": ["?", 0, 0.5, True],
     "prior": ["?", 1.0, None, (0.0, 1.0), (1.0,), (1.0, np.nan)],
     "threshold": ["?", np.nan, None, True, []],
     "split": ["?", 0.0, 1.0, np.nan, None, True],
-    **dict.fromkeys(["control", "covariance", "design", "family", "interval", "method", "score"], NONSENSE),
+    **dict.fromkeys(["control", "covariance", "design", "family", "interval", "method", "score", "spread"], NONSENSE),
 }
 
 
