@@ -75,8 +75,8 @@ def hierarchical_audit(
 
     References
     ----------
-    .. [1] Yıldırım, S. and others (2025). Bayesian estimation of differential privacy from multiple attacks.
-       arXiv:2504.16683.
+    .. [1] Yildirim, C., Kaya, K., Yildirim, S. and Savas, E. (2025). MCMC for Bayesian estimation of differential
+       privacy from membership inference attacks. arXiv:2504.16683.
     """
     counts = _checked(fn=fn, fp=fp, tn=tn, tp=tp)
     check_real("delta", delta, 0.0, 1.0, closed="neither")
