@@ -93,10 +93,7 @@ def check_finite(name: str, array: FloatArray) -> FloatArray:
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         place = ", ".join(str(i) for i in index)
-        total = int(bad.sum())
-        raise InvalidData(
-            f"{name} must be finite, not NaN or infinity, got {array[index]} at [{place}] ({total} bad in all)"
-        )
+        raise InvalidData(f"{name} must be finite, got {array[index]} at [{place}] ({int(bad.sum())} bad in all)")
     return array
 
 

@@ -32,8 +32,6 @@ class Whitening:
 
     transform: FloatArray
     rank: int
-    condition: float
-    passes: int
 
 
 def gram(rows: RowBlocks, transform: FloatArray | None = None) -> FloatArray:
@@ -45,8 +43,9 @@ def gram(rows: RowBlocks, transform: FloatArray | None = None) -> FloatArray:
         return product.toarray() if hasattr(product, "toarray") else np.asarray(product)
 
     total: FloatArray | None = None
-    for part in rows.map(of_block):
-        total = part if total is None else total + part
+    with np.errstate(over="ignore", invalid="ignore"):
+        for part in rows.map(of_block):
+            total = part if total is None else total + part
     assert total is not None  # noqa: S101  (RowBlocks has at least one row)
     return total
 
@@ -71,44 +70,41 @@ def whiten(rows: RowBlocks, refine: bool | None = None) -> Whitening:
     three above about 1e6, where the first factor is that of a shifted Gram matrix (Fukaya and others 2020).
     Directions whose singular value is under about 1e-12 of the largest count as absent: the rank goes down.
     """
-    product = gram(rows, scales := _column_scales(rows, first_only=rows.kind != "dask"))
+    product, scales = gram(rows), np.eye(rows.n_columns)
+    # Squares leave the range of floating point where entries are beyond 1e+-154; scaling costs a pass and is rare.
     if not np.isfinite(product).all() or (np.diag(product) < np.finfo(float).tiny).any():
-        product = gram(rows, scales := _column_scales(rows, first_only=False))
+        scales = _column_scales(rows)
+        product = gram(rows, scales)
     norms = np.sqrt(np.diag(product))
     alive = norms > 0
     transform = scales[:, alive] / norms[alive]
     product = product[np.ix_(alive, alive)] / np.outer(norms[alive], norms[alive])
     if not alive.any():
-        return Whitening(np.zeros((rows.n_columns, 0)), 0, np.inf, 1)
+        return Whitening(np.zeros((rows.n_columns, 0)), 0)
 
     values, vectors = np.linalg.eigh(product)
-    passes, condition = 1, float(np.sqrt(values[-1] / max(values[0], 1e-30)))
     drowning = values[0] < _DROWNING
     transform = transform @ (vectors / np.sqrt(np.maximum(values, 0.0) + (_SHIFT if drowning else 0.0)))
     if refine is None:
-        refine = bool(np.finfo(float).eps * condition**2 > _GOOD_ENOUGH)
+        refine = bool(np.finfo(float).eps * values[-1] > _GOOD_ENOUGH * values[0])
     if not (refine or drowning):
-        return Whitening(transform, len(values), condition, passes)
+        return Whitening(transform, len(values))
     while True:
         values, vectors = np.linalg.eigh(gram(rows, transform))
-        passes += 1
         kept = values > 1e-12
         transform = transform @ (vectors[:, kept] / np.sqrt(values[kept]))
         if values[kept][0] > 1e-3:
             break
-    if passes > 2 or not kept.all():
-        condition = np.inf if not (kept.all() and alive.all()) else condition
-    return Whitening(transform, transform.shape[1], condition, passes)
+    return Whitening(transform, transform.shape[1])
 
 
-def _column_scales(rows: RowBlocks, *, first_only: bool) -> FloatArray:
-    """Diagonal matrix of powers of two near one over each column's largest entry, in the first block or in all."""
+def _column_scales(rows: RowBlocks) -> FloatArray:
+    """Diagonal matrix of powers of two near one over each column's largest entry."""
 
     def largest(block: Any) -> FloatArray:
         extreme = abs(block).max(axis=0)
         return extreme.toarray().ravel() if hasattr(extreme, "toarray") else np.asarray(extreme)
 
-    blocks = rows.map(largest)
-    most = next(blocks) if first_only else np.maximum.reduce(list(blocks))
+    most = np.maximum.reduce(list(rows.map(largest)))
     exponents = np.where(most > 0, -np.frexp(most)[1], 0)
     return np.diag(np.ldexp(1.0, np.clip(exponents, -1000, 1000)))

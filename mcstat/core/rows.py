@@ -21,7 +21,7 @@ __all__ = ["RowBlocks"]
 Result = TypeVar("Result")
 
 # Bytes of a block: half of it is the block, half what is computed from it; both stay in a processor's second cache.
-_BLOCK_BYTES = 1 << 19
+_BLOCK_BYTES = 1 << 18
 _MOST_ROWS = 1 << 16
 
 

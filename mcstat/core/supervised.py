@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from mcstat.core.checks import check_finite
 from mcstat.core.errors import InvalidData
 
-__all__ = ["check_features", "check_regression"]
+__all__ = ["check_design", "check_features", "check_regression"]
 
 FloatArray = NDArray[np.float64]
 
@@ -29,24 +28,38 @@ def check_regression(estimator: Any, X: Any, y: Any) -> tuple[FloatArray, FloatA
     _refuse_text("X", X)
     _refuse_text("y", y)
     matrix, response = _validated(estimator, X, y=y, y_numeric=True, ensure_min_samples=2)
-    return check_finite("X", matrix), np.ascontiguousarray(response, dtype=np.float64)
+    return matrix, np.ascontiguousarray(response, dtype=np.float64)
+
+
+def check_design(estimator: Any, X: Any) -> FloatArray:
+    """X (n, d) as finite float64, C-contiguous; sets ``n_features_in_`` and ``feature_names_in_``.
+
+    Raises
+    ------
+    InvalidData
+        NaN, infinity, fewer than two rows, complex numbers.
+    TypeError
+        Strings, dates, sparse matrices.
+    """
+    _refuse_text("X", X)
+    matrix: FloatArray = _validated(estimator, X, ensure_min_samples=2)
+    return matrix
 
 
 def check_features(estimator: Any, X: Any) -> FloatArray:
     """X (m, d) for a prediction: as many columns as in ``fit``, of the same names."""
     _refuse_text("X", X)
-    return check_finite("X", _validated(estimator, X, reset=False))
+    matrix: FloatArray = _validated(estimator, X, reset=False)
+    return matrix
 
 
 def _validated(estimator: Any, X: Any, **options: Any) -> Any:
-    y = options.get("y")
-    values = np.asarray(y) if y is not None else None
-    if values is not None and values.dtype.kind == "f":
-        check_finite("y", values)
     try:
-        return validate_data(estimator, X, dtype=np.float64, order="C", ensure_all_finite=False, **options)
+        return validate_data(estimator, X, dtype=np.float64, order="C", **options)
     except ValueError as error:
-        raise InvalidData(str(error)) from error
+        words = str(error)
+        finite = " Data must be finite." if "NaN" in words or "infinity" in words else ""
+        raise InvalidData(words + finite) from error
 
 
 def _refuse_text(name: str, data: Any) -> None:

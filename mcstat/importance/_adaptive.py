@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from time import perf_counter
 from typing import Any, Self
 
@@ -27,20 +28,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.base import Estimator
-from mcstat.core.checks import check_array, check_integer, check_names, check_option, check_real
+from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
-from mcstat.core.jit import Pointwise
 from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.importance import _views as views
 from mcstat.importance._answer import answer
-from mcstat.importance._components import ComponentFitter, is_degenerate
+from mcstat.importance._asked import check_columns, default_share, nominal_of, point_source
+from mcstat.importance._components import FAMILIES, ComponentFitter, is_degenerate
 from mcstat.importance._controls import CONTROLS
-from mcstat.importance._exploration import Exploration, Integrands, first_integrands
-from mcstat.importance._laplace import laplace_law
-from mcstat.importance._laws import AdaptedLaw, Nominal
-from mcstat.importance._proposal import BLOCK, Block, PointSource, Proposal, coordinates
+from mcstat.importance._exploration import Exploration, first_integrands
+from mcstat.importance._laws import Nominal
+from mcstat.importance._other_laws import estimate_for_laws
+from mcstat.importance._proposal import BLOCK, Block, Proposal
 
 __all__ = ["AdaptiveImportanceSampler"]
 
@@ -57,9 +58,10 @@ class AdaptiveImportanceSampler(Estimator):
 
     Parameters
     ----------
-    law : object, optional
+    law : object or list of d objects, optional
         What X is drawn from: anything with ``rvs(size, random_state)`` and ``logpdf(x)``, such as a frozen SciPy
-        distribution. Give exactly one of ``law``, ``laws`` and ``target``.
+        distribution, or a list of independent marginals with ``ppf`` and ``isf``, of any support, which are sampled
+        on normal scores. Give exactly one of ``law``, ``laws`` and ``target``.
     laws : sequence of objects, optional
         J laws for the same function (one column) or for J functions, one each.
     target : callable, optional
@@ -69,10 +71,11 @@ class AdaptiveImportanceSampler(Estimator):
         curvature.
     start : array_like, shape (d,), optional
         Where the search for the mode begins.
-    family : {"gaussian", "gmm"}
-        Parts of the proposal: a Gaussian for each function, or a mixture of ``n_components``.
+    family : {"gaussian", "gmm", "vmfnm"}
+        Parts of the proposal: a Gaussian for each function, or a mixture of ``n_components`` Gaussians or von
+        Mises-Fisher-Nakagami laws (around the mean of the first batch; for many dimensions, at least two).
     n_components : int
-        Gaussians a part when ``family="gmm"``.
+        Members of a part when ``family`` is "gmm" or "vmfnm".
     covariance : {"full", "diag"}
     weights : {"relative", "uniform"} or array_like, shape (J,)
         The criterion is sum_j weights_j Var(I_j). "relative" is 1 / max(I_j^2, variance of its pilot estimate).
@@ -92,6 +95,9 @@ class AdaptiveImportanceSampler(Estimator):
     defensive : float
         Least share of the initial law in every proposal, which bounds the weights by 1 / defensive, and least share of
         a Gaussian that is wider than all parts together, which keeps rare points from carrying enormous weights.
+    df : float, optional
+        Makes the wide part a Student t with so many degrees of freedom, for a target whose tails are heavier than the
+        initial law's; 3 to 10 are usual.
     alpha_min : float, optional
         Least share of each part. Default: ten points of a half budget, but at most 0.1 / J and at least 1e-3 / J.
     final : {"best", "last"}
@@ -104,6 +110,9 @@ class AdaptiveImportanceSampler(Estimator):
         False: func takes one point (d,) and gives a number; it is compiled where Numba can.
     chunk_size : int, optional
         Most points handed to func at once. It does not change the numbers.
+    checkpoint : path, optional
+        Folder for the values of finished blocks. The same fit made again, after a crash, takes them from there and
+        gives the same bits; func is called for the missing blocks only. Delete it when func changes.
     n_jobs : int, optional
         Blocks of 4096 points of the final sample run in parallel; the same bits for any number.
     random_state : None, int, SeedSequence or Generator
@@ -113,7 +122,7 @@ class AdaptiveImportanceSampler(Estimator):
     Attributes
     ----------
     proposal_ : Proposal
-        Final sampling density, with ``rvs(size, random_state)`` and ``logpdf(x)``.
+        Final sampling density, with ``rvs(size, random_state)`` and ``logpdf(x)``; of scores where law is a list.
     shares_ : ndarray, shape (J + 2,)
         Shares of the initial law, of each function's part and of the wide part.
     beta_ : ndarray, shape (J,) or (J + 2, J)
@@ -170,12 +179,14 @@ class AdaptiveImportanceSampler(Estimator):
         signed: str = "abs",
         lower: ArrayLike | None = None,
         defensive: float = 0.05,
+        df: float | None = None,
         alpha_min: float | None = None,
         final: str = "best",
         reg: float = 1e-6,
         nan: str = "raise",
         vectorized: bool = True,
         chunk_size: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: bool = True,
@@ -196,19 +207,28 @@ class AdaptiveImportanceSampler(Estimator):
         self.signed = signed
         self.lower = lower
         self.defensive = defensive
+        self.df = df
         self.alpha_min = alpha_min
         self.final = final
         self.reg = reg
         self.nan = nan
         self.vectorized = vectorized
         self.chunk_size = chunk_size
+        self.checkpoint = checkpoint
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
     # The algorithm --------------------------------------------------------------------------------------------
 
-    def fit(self, func: Function | None = None, *, names: Sequence[str] | None = None) -> Self:
+    def fit(
+        self,
+        func: Function | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        control_variates: Function | None = None,
+        control_means: ArrayLike | None = None,
+    ) -> Self:
         """Explore, then draw the final sample: the whole budget is spent here.
 
         Parameters
@@ -217,6 +237,11 @@ class AdaptiveImportanceSampler(Estimator):
             (n, d) to (n, J), vectorised. Default: the coordinates of the points themselves.
         names : sequence of str, optional
             Names of the expectations. Default: the column names, where func gives a data frame.
+        control_variates : callable, optional
+            (n, d) to (n, M), functions near to func whose means are known. Their coefficients come from the first
+            batch, so the estimate stays unbiased; what they explain of func is known exactly.
+        control_means : array_like, shape (M,), optional
+            Means of ``control_variates`` under ``law`` or ``target``.
 
         Returns
         -------
@@ -232,10 +257,9 @@ class AdaptiveImportanceSampler(Estimator):
         self._check_parameters()
         with single_threaded():
             self._root, self._names = root_seed(self.random_state), names
-            nominal = self._nominal()
+            nominal, self._laplace_calls = nominal_of(self.law, self.laws, self.target, self.initial, self.start)
             check_integer("budget", self.budget, 10 * (nominal.dim + 2))
-            func = coordinates if func is None else func if self.vectorized else Pointwise(func)
-            self._source = PointSource(nominal, func, self._root, self.chunk_size, self.nan, self._lower_bounds())
+            self._source = point_source(self, nominal, func, control_variates, control_means)
             exploration = self._first_round(nominal)
             while self._may_explore(exploration):
                 self._explore(exploration, exploration.next_proposal())
@@ -275,18 +299,19 @@ class AdaptiveImportanceSampler(Estimator):
             raise InvalidData(f"func must be finite at most points, it was at {len(block.x)} of the first {n}")
         self._source = replace(self._source, n_columns=block.values.shape[1])
         integrands = first_integrands(block, self._source.least, self.signed)
-        self._check_columns(integrands)
+        check_columns(integrands, self._names, self.weights, self.alpha_min, self.defensive)
         spread = block.x.std(axis=0)
         plain = Proposal(nominal, np.ones(1), (), block.x.mean(axis=0), np.where(spread > 0, spread, 1.0))
         self._degenerate = is_degenerate((block.x - plain.centre) / plain.scale)
-        least_share = self._default_share(len(integrands.centre)) if self.alpha_min is None else self.alpha_min
+        default = default_share(len(integrands.centre), self.budget, self.defensive)
         exploration = Exploration(
             integrands,
-            ComponentFitter(self.n_components if self.family == "gmm" else 1, self.covariance == "diag", self.reg),
+            ComponentFitter.of(self.family, self.n_components, diagonal=self.covariance == "diag", ridge=self.reg),
             unnormalised=self.target is not None,
             control=self.control,
             weights=self.weights if isinstance(self.weights, str) else check_array("weights", self.weights, 1),
-            floors=(self.defensive, least_share),
+            floors=(self.defensive, default if self.alpha_min is None else self.alpha_min),
+            df=self.df,
         )
         exploration.add(plain, block)
         self._exploration = exploration
@@ -353,10 +378,34 @@ class AdaptiveImportanceSampler(Estimator):
         """There is something to answer from: a final sample, or (after Ctrl-C) a finished round of exploration."""
         return hasattr(self, "_exploration") and bool(self._exploration.rounds)
 
+    def for_laws(self, laws: Sequence[Any], *, names: Sequence[str] | None = None) -> Estimate:
+        """The same functions under other laws, from the stored final sample: no further call of func.
+
+        Parameters
+        ----------
+        laws : sequence of K objects
+            Anything with ``rvs(size, random_state)`` and ``logpdf(x)``.
+        names : sequence of K str, optional
+            Names of the laws; default laws[0], laws[1], ...
+
+        Returns
+        -------
+        Estimate
+            The fit's own expectations, then J for each law, with their joint covariance. Unbiased, as long as the
+            laws live where the sample does; the Estimate warns, naming the law, where they do not.
+
+        Notes
+        -----
+        The stored values are weighted by the new law over the proposal (reverse importance sampling). All parts of
+        the proposal serve as control variates, cross-fitted on the final sample, unless ``control="none"``.
+        """
+        self._check_fitted()
+        return estimate_for_laws(self, laws, names)
+
     @property
     def sample_(self) -> FloatArray:
         """(N, d) points of the final sample."""
-        return self._final.x
+        return self._source.inputs(self._final.x)
 
     @property
     def values_(self) -> FloatArray:
@@ -418,42 +467,8 @@ class AdaptiveImportanceSampler(Estimator):
     def _batch_size(self) -> int:
         return int(self.batch * self.budget)
 
-    def _default_share(self, n_columns: int) -> float:
-        """Share below which a part's own region holds too few points for its ratio's variance to show."""
-        wanted = max(1e-3, min(0.1, 20.0 * n_columns / self.budget))
-        return min(wanted, 0.5 * (1 - 2 * self.defensive)) / n_columns
-
-    def _lower_bounds(self) -> FloatArray | None:
-        """Bounds that the user vouched for, (1,) or (J,)."""
-        if self.signed == "nonneg":
-            return np.zeros(1)
-        return None if self.lower is None else np.atleast_1d(check_array("lower", self.lower, (0, 1)))
-
-    def _nominal(self) -> Nominal:
-        given = [name for name in ("law", "laws", "target") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise InvalidParameter(f"exactly one of law, laws and target must be given, got {given or 'none'}")
-        if self.law is not None:
-            return Nominal([AdaptedLaw("law", self.law)])
-        if self.laws is not None:
-            if len(self.laws) == 0:
-                raise InvalidParameter("laws must hold at least one law, got none")
-            return Nominal([AdaptedLaw(f"laws[{j}]", law) for j, law in enumerate(self.laws)])
-        if not callable(self.target):
-            raise InvalidParameter(f"target must be callable, got {type(self.target).__name__}")
-        if isinstance(self.initial, str):
-            check_option("initial", self.initial, ("laplace",))
-            if self.start is None:
-                raise InvalidParameter("initial='laplace' wants start, the point where the search for the mode begins")
-            start = np.atleast_1d(check_array("start", self.start, (0, 1)))
-            law, self._laplace_calls = laplace_law(self.target, start)
-            return Nominal([AdaptedLaw("initial", law)], self.target)
-        if self.initial is None:
-            raise InvalidParameter("target wants initial= a law, or 'laplace' with start=")
-        return Nominal([AdaptedLaw("initial", self.initial)], self.target)
-
     def _check_parameters(self) -> None:
-        check_option("family", self.family, ("gaussian", "gmm"))
+        check_option("family", self.family, FAMILIES)
         check_option("covariance", self.covariance, ("full", "diag"))
         check_option("control", self.control, CONTROLS)
         check_option("signed", self.signed, ("abs", "split", "shift", "nonneg"))
@@ -467,6 +482,8 @@ class AdaptiveImportanceSampler(Estimator):
         check_real("max_explore", self.max_explore, 0, 1, closed="neither")
         check_real("batch", self.batch, 0, self.max_explore, closed="right")
         check_real("defensive", self.defensive, 0, 0.5, closed="left")
+        if self.df is not None:
+            check_real("df", self.df, 0, closed="neither")
         check_real("reg", self.reg, 0, closed="neither")
         check_integer("n_components", self.n_components, 1)
         if self.n_components > self._batch_size():
@@ -477,18 +494,6 @@ class AdaptiveImportanceSampler(Estimator):
             check_integer("chunk_size", self.chunk_size, 1)
         if (self.lower is None) == (self.signed == "shift"):
             raise InvalidParameter("lower goes with signed='shift', and only with it")
-
-    def _check_columns(self, integrands: Integrands) -> None:
-        """What can be checked once the number of columns is known."""
-        n_expectations = len(integrands.shift)
-        if self._names is not None:
-            check_names("names", self._names, n_expectations)
-        n_weights = n_expectations if isinstance(self.weights, str) else np.size(self.weights)
-        if n_weights != n_expectations:
-            raise InvalidParameter(f"weights must hold {n_expectations} number(s), one an expectation, got {n_weights}")
-        if self.alpha_min is not None:
-            most = (1 - 2 * self.defensive) / len(integrands.centre)
-            check_real("alpha_min", self.alpha_min, 0, most, closed="left")
 
 
 # Rounds are numbered far enough apart for any budget.

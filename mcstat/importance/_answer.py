@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,27 @@ _LARGEST_PART = 0.1
 _TINY = np.finfo(float).tiny
 
 
-def answer(sampler: AdaptiveImportanceSampler) -> dict[str, Any]:
-    """Fields of the Estimate: from the final sample, or after Ctrl-C from the last finished round without controls."""
+@dataclass(frozen=True)
+class Summands:
+    """The sample that answers: values of the expectations, and centred rows (n, J) whose covariance / n is theirs.
+
+    ``T`` are the rows before controls, a column each; ``weights`` (n, number of laws or 1), ``log_h`` (n,) and the
+    ratios of the proposal's parts to it (n, K + 1) are taken at the points of ``block``.
+    """
+
+    value: FloatArray
+    rows: FloatArray
+    T: FloatArray
+    weights: FloatArray
+    log_h: FloatArray
+    ratios: FloatArray
+    block: Block
+    proposal: Proposal
+    control: str
+
+
+def final_summands(sampler: AdaptiveImportanceSampler) -> Summands:
+    """From the final sample, or after Ctrl-C from the last finished round without controls."""
     exploration = sampler._exploration
     integrands = exploration.integrands
     if sampler._blocks:
@@ -37,19 +57,27 @@ def answer(sampler: AdaptiveImportanceSampler) -> dict[str, Any]:
         control, coefficients = "none", np.zeros_like(integrands.centre)
     log_parts = proposal.log_parts(block.x, block.log_base)
     log_h = proposal.log_density(log_parts)
+    ratios = np.exp(log_parts - log_h[:, None])
     T, weights = integrands(block, log_h), integrands.weights(block, log_h)
-    rows = _controlled_rows(T, np.exp(log_parts - log_h[:, None]), control, coefficients)
+    rows = _controlled_rows(T, ratios, control, coefficients)
     if exploration.unnormalised:
         means, rows = _ratio(rows, weights[:, 0])
     else:
         means = rows.mean(axis=0)
     value = integrands.restored(means + integrands.centre) + integrands.shift
     rows = integrands.restored(rows - rows.mean(axis=0))
+    return Summands(value, rows, T, weights, log_h, ratios, block, proposal, control)
+
+
+def answer(sampler: AdaptiveImportanceSampler) -> dict[str, Any]:
+    """Fields of the Estimate."""
+    exploration, final = sampler._exploration, final_summands(sampler)
+    value, rows, block = final.value, final.rows, final.block
     cov = np.atleast_2d(rows.T @ rows) / ((len(rows) - 1) * len(rows))
-    names = _names(sampler, len(value))
-    warnings = _sampling_warnings(sampler, block, control)
-    value, cov, unhit = _without_unhit(value, cov, T, exploration, names)
-    khat, largest = _tail_shapes(rows), np.max(rows**2, axis=0) / np.maximum(np.sum(rows**2, axis=0), _TINY)
+    names = quantity_names(sampler, len(value))
+    warnings = _sampling_warnings(sampler, block, final.control)
+    value, cov, unhit = _without_unhit(value, cov, final.T, exploration, names)
+    khat, heavy, words = heavy_tails(rows)
     return {
         "value": value,
         "names": names,
@@ -57,8 +85,8 @@ def answer(sampler: AdaptiveImportanceSampler) -> dict[str, Any]:
         "kind": "monte_carlo",
         "estimand": "expectations under " + ("an unnormalised density" if exploration.unnormalised else "given laws"),
         "method": "AdaptiveImportanceSampler",
-        "diagnostics": _diagnostics(sampler, exploration, proposal, weights, khat),
-        "warnings": [*warnings, *unhit, *_tail_warnings(khat, largest, len(block.x), names)],
+        "diagnostics": _diagnostics(sampler, exploration, final.proposal, final.weights, khat),
+        "warnings": [*warnings, *unhit, *_tail_warnings(heavy, words, names)],
         "info": {
             "sampled_points": sampler.n_calls_,
             "final_points": len(block.x),
@@ -94,6 +122,10 @@ def _without_unhit(
     hit = exploration.hit | np.any(T != 0, axis=0)
     if exploration.integrands.split:
         hit = np.logical_or(*np.split(hit, 2))
+    slopes = exploration.integrands.slopes
+    if slopes is not None:
+        # A function that control variates explain whole leaves zeros, and is known exactly.
+        hit = hit | np.any(slopes != 0, axis=0) | (exploration.integrands.shift != 0)
     if hit.all():
         return value, cov, []
     value, cov = value.copy(), cov.copy()
@@ -106,7 +138,7 @@ def _without_unhit(
     )
 
 
-def _names(sampler: AdaptiveImportanceSampler, n: int) -> tuple[str, ...]:
+def quantity_names(sampler: AdaptiveImportanceSampler, n: int) -> tuple[str, ...]:
     if sampler._names is not None:
         return check_names("names", sampler._names, n)
     columns = sampler._exploration.rounds[0].block.names
@@ -140,24 +172,36 @@ def _explored(sampler: AdaptiveImportanceSampler) -> list[Block]:
     return [one.block for one in sampler._exploration.rounds]
 
 
-def _tail_shapes(rows: FloatArray) -> FloatArray:
-    """(J,) Pareto shape of the centred summands: what decides whether their standard error can be trusted."""
+def heavy_tails(rows: FloatArray) -> tuple[FloatArray, NDArray[np.bool_], str]:
+    """Pareto khat of each column of centred summands (n, J), which of them are too heavy for their errors, and words.
+
+    Both signs must be there: khat alone also flags summands that are bounded but live on few points.
+    """
     with np.errstate(divide="ignore"):
-        return np.array([tail_shape(column) for column in np.log(np.abs(rows)).T])
-
-
-def _tail_warnings(khat: FloatArray, largest: FloatArray, n: int, names: tuple[str, ...]) -> list[str]:
-    """Both signs must be there: khat alone also flags summands that are bounded but live on few points."""
-    limit = khat_threshold(n)
-    heavy = [name for name, k, part in zip(names, khat, largest, strict=True) if k > limit and part > _LARGEST_PART]
-    if not heavy:
-        return []
-    shown = ", ".join(heavy[:3]) + (f" and {len(heavy) - 3} more" if len(heavy) > 3 else "")
-    return [
+        khat = np.array([tail_shape(column) for column in np.log(np.abs(rows)).T])
+    largest = np.max(rows**2, axis=0) / np.maximum(np.sum(rows**2, axis=0), _TINY)
+    limit = khat_threshold(len(rows))
+    words = (
         f"one point makes up to {100 * largest.max():.0f} % of the variance and Pareto khat is up to {khat.max():.2f} "
-        f"(> {limit:.2f}) for {shown}: the errors may be too small; raise budget or defensive, "
-        "or start from a wider law"
-    ]
+        f"(> {limit:.2f})"
+    )
+    return khat, (khat > limit) & (largest > _LARGEST_PART), words
+
+
+def _tail_warnings(heavy: NDArray[np.bool_], words: str, names: tuple[str, ...]) -> list[str]:
+    flagged = [name for name, one in zip(names, heavy, strict=True) if one]
+    if not flagged:
+        return []
+    shown = ", ".join(flagged[:3]) + (f" and {len(flagged) - 3} more" if len(flagged) > 3 else "")
+    return [f"{words} for {shown}: the errors may be too small; raise budget or defensive, or start from a wider law"]
+
+
+def propagated(slopes: FloatArray, cov: FloatArray) -> FloatArray:
+    """(p, p) covariance by the delta method; a quantity without error has variance 0, not rounding's negative one."""
+    moved = slopes @ cov @ slopes.T
+    moved = (moved + moved.T) / 2
+    np.fill_diagonal(moved, np.maximum(np.diag(moved), 0.0))
+    return np.asarray(moved)
 
 
 def _diagnostics(

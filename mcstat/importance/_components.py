@@ -1,4 +1,4 @@
-"""The parts of the sampling mixture: Gaussians, or mixtures of them, fitted to weighted points.
+"""The parts of the sampling mixture: Gaussians, mixtures of them, or of von Mises-Fisher-Nakagami laws.
 
 Everything here lives in standardised coordinates (zero mean and unit variance under the initial law), so that the
 ridge means the same whatever the units of the inputs.
@@ -6,14 +6,21 @@ ridge means the same whatever the units of the inputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from mcstat.core.checks import frozen_view
+from mcstat.core.errors import InvalidParameter
+from mcstat.importance._vmfnm import Vmfnm, weighted_vmfnm
 from mcstat.kernels.linalg import cholesky, log_gaussian, weighted_moments
+
+FAMILIES = ("gaussian", "gmm", "vmfnm")
 
 FloatArray = NDArray[np.float64]
 
@@ -62,44 +69,91 @@ class Component:
 
 
 @dataclass(frozen=True)
+class DirectionalComponent(Component):
+    """A mixture of von Mises-Fisher-Nakagami laws, with the Gaussians of the same moments."""
+
+    directional: Vmfnm
+
+    def log_terms(self, z: FloatArray) -> FloatArray:
+        """(n, C) log of weight times density."""
+        return self.directional.log_terms(z)
+
+    def rvs(self, n: int, rng: Generator) -> FloatArray:
+        """(n, d) draws."""
+        return self.directional.rvs(n, rng)
+
+
+class Mixture(Protocol):
+    """What expectation-maximisation asks of a mixture."""
+
+    def log_terms(self, z: FloatArray) -> FloatArray:
+        """(n, C) log of weight times density."""
+
+
+AnyMixture = TypeVar("AnyMixture", bound=Mixture)
+
+
+def expectation_maximisation(
+    z: FloatArray, weights: FloatArray, start: FloatArray, maximise: Callable[[FloatArray], AnyMixture]
+) -> tuple[AnyMixture, FloatArray]:
+    """Weighted EM from responsibilities ``start`` (n, C), and its last responsibilities times weights, (n, C)."""
+    shares = weights[:, None] * start
+    mixture = maximise(shares)
+    before = -np.inf
+    for _ in range(_EM_SWEEPS):
+        terms = mixture.log_terms(z)
+        # By hand: for so few columns SciPy's logsumexp takes longer than all the rest.
+        top = terms.max(axis=1)
+        total = top + np.log(np.exp(terms - top[:, None]).sum(axis=1))
+        likelihood = float(weights @ total)
+        if abs(likelihood - before) < _EM_TOLERANCE * abs(likelihood):
+            break
+        before = likelihood
+        shares = weights[:, None] * np.exp(terms - total[:, None])
+        mixture = maximise(shares)
+    return mixture, shares
+
+
+@dataclass(frozen=True)
 class ComponentFitter:
-    """How components are fitted: how many Gaussians each, full or diagonal covariance, ridge."""
+    """How components are fitted: how many Gaussians each, full or diagonal covariance, ridge.
+
+    ``n_gaussians = 0`` stands for ``n_directions`` von Mises-Fisher-Nakagami laws instead.
+    """
 
     n_gaussians: int
     diagonal: bool
     ridge: float
+    n_directions: int = 0
+
+    @classmethod
+    def of(cls, family: str, n_components: int, *, diagonal: bool = False, ridge: float) -> Self:
+        """The fitter of a family: one Gaussian, or ``n_components`` of a mixture."""
+        if family == "vmfnm":
+            return cls(0, diagonal, ridge, n_components)
+        return cls(n_components if family == "gmm" else 1, diagonal, ridge)
 
     def fit(self, z: FloatArray, weights: FloatArray, previous: FloatArray) -> Component:
         """Weighted maximum likelihood; ``previous`` (d, d) is what covariances shrink to where few points count."""
         used = weights > 0
-        z, weights = np.ascontiguousarray(z[used]), weights[used] / weights[used].sum()
+        z, weights = frozen_view(z[used]), weights[used] / weights[used].sum()
         single = self._gaussians(z, weights[:, None], previous)
+        if self.n_gaussians == 0:
+            return self._directional(z, weights, single)
         if self.n_gaussians == 1:
             return single
-        return self._expectation_maximisation(z, weights, single)
-
-    def _expectation_maximisation(self, z: FloatArray, weights: FloatArray, single: Component) -> Component:
         shrink_to = single.covariance()
-        component = self._gaussians(z, weights[:, None] * self._slices(z, weights, single), shrink_to)
-        before = -np.inf
-        for _ in range(_EM_SWEEPS):
-            terms = component.log_terms(z)
-            total = logsumexp(terms, axis=1)
-            likelihood = float(weights @ total)
-            if abs(likelihood - before) < _EM_TOLERANCE * abs(likelihood):
-                break
-            before = likelihood
-            component = self._gaussians(z, weights[:, None] * np.exp(terms - total[:, None]), shrink_to)
-        return component
+        start = slices(z, weights, shrink_to, self.n_gaussians)
+        return expectation_maximisation(z, weights, start, lambda shares: self._gaussians(z, shares, shrink_to))[0]
 
-    def _slices(self, z: FloatArray, weights: FloatArray, single: Component) -> FloatArray:
-        """(n, C) first responsibilities: slices of equal weight across the direction of largest spread."""
-        direction = np.linalg.eigh(single.covariance())[1][:, -1]
-        order = np.argsort(z @ direction, kind="stable")
-        rank = np.empty(len(z))
-        rank[order] = np.cumsum(weights[order]) - weights[order] / 2
-        labels = np.minimum((rank * self.n_gaussians).astype(np.int64), self.n_gaussians - 1)
-        return np.eye(self.n_gaussians)[labels]
+    def _directional(self, z: FloatArray, weights: FloatArray, single: Component) -> Component:
+        if z.shape[1] < 2:
+            raise InvalidParameter("family='vmfnm' wants points of at least 2 dimensions, got 1; use 'gmm'")
+        shrink_to = single.covariance()
+        start = slices(z, weights, shrink_to, self.n_directions)
+        directional, shares = expectation_maximisation(z, weights, start, lambda shares: weighted_vmfnm(z, shares))
+        twin = self._gaussians(z, shares, shrink_to)
+        return DirectionalComponent(twin.weights, twin.means, twin.factors, directional)
 
     def _gaussians(self, z: FloatArray, responsibilities: FloatArray, shrink_to: FloatArray) -> Component:
         """One Gaussian a column of ``responsibilities`` (n, C); columns without weight are dropped."""
@@ -131,3 +185,13 @@ class ComponentFitter:
         if self.diagonal:
             cov = np.diag(np.diag(cov))
         return cov + self.ridge * np.eye(d)
+
+
+def slices(z: FloatArray, weights: FloatArray, covariance: FloatArray, n_slices: int) -> FloatArray:
+    """(n, n_slices) zeros and ones: slices of equal weight across the direction of largest spread."""
+    direction = np.linalg.eigh(covariance)[1][:, -1]
+    order = np.argsort(z @ direction, kind="stable")
+    rank = np.empty(len(z))
+    rank[order] = np.cumsum(weights[order]) - weights[order] / 2
+    labels = np.minimum((rank * n_slices).astype(np.int64), n_slices - 1)
+    return np.eye(n_slices)[labels]

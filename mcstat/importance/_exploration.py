@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from mcstat.core.errors import DegenerateWeightsError, InvalidData
 from mcstat.importance._components import Component, ComponentFitter
 from mcstat.importance._controls import chosen_least_squares, least_squares, own_coefficients, residuals
+from mcstat.importance._known import fitted_slopes
 from mcstat.importance._proposal import Block, Proposal
 from mcstat.importance._shares import optimal_shares
+from mcstat.importance._student import StudentComponent
 
 FloatArray = NDArray[np.float64]
 
@@ -28,7 +30,8 @@ class Integrands:
 
     ``y`` are the user's values less ``shift``, over ``scale``, with ``split`` as positive and negative parts. For laws
     ``centre`` is 0 and ``log_unit`` 0; for an unnormalised target they are pilot values of the expectations and of
-    the log normaliser, which makes T the linearised ratio.
+    the log normaliser, which makes T the linearised ratio. The user's control variates, of mean zero, are taken off
+    with fixed ``slopes`` (M, J), which leaves the expectations alone.
     """
 
     shift: FloatArray
@@ -36,10 +39,11 @@ class Integrands:
     split: bool
     centre: FloatArray
     log_unit: float
+    slopes: FloatArray | None = None
 
-    def columns(self, values: FloatArray) -> FloatArray:
+    def columns(self, block: Block) -> FloatArray:
         """(n, J) or (n, 2 J) columns of order one."""
-        y = (values - self.shift) / self.scale
+        y = _residuals(block, self.shift, self.slopes) / self.scale
         return np.hstack([np.maximum(y, 0.0), np.maximum(-y, 0.0)]) if self.split else y
 
     def weights(self, block: Block, log_h: FloatArray) -> FloatArray:
@@ -51,7 +55,7 @@ class Integrands:
         weights = self.weights(block, log_h)
         if self.split and weights.shape[1] > 1:
             weights = np.hstack([weights, weights])
-        return (self.columns(block.values) - self.centre) * weights
+        return (self.columns(block) - self.centre) * weights
 
     def restored(self, rows: FloatArray) -> FloatArray:
         """Split and scale undone on (..., J or 2 J): linear, so it serves rows and means alike."""
@@ -70,6 +74,12 @@ class Round:
     log_h: FloatArray
     ratios: FloatArray
     coefficients: FloatArray
+
+
+def _residuals(block: Block, shift: FloatArray, slopes: FloatArray | None) -> FloatArray:
+    """(n, J) values less the shift, and less the user's control variates."""
+    values = block.values - shift
+    return values if slopes is None or block.controls is None else values - block.controls @ slopes
 
 
 def own_ratios(ratios: FloatArray, n_columns: int) -> FloatArray:
@@ -94,9 +104,10 @@ class Exploration:
         control: str,
         weights: str | FloatArray,
         floors: tuple[float, float],
+        df: float | None = None,
     ) -> None:
         self.integrands, self.fitter, self.unnormalised = integrands, fitter, unnormalised
-        self.control, self.user_weights, self.floors = control, weights, floors
+        self.control, self.user_weights, self.floors, self.df = control, weights, floors, df
         self.rounds: list[Round] = []
         self.log_densities: list[FloatArray] = []
 
@@ -148,7 +159,7 @@ class Exploration:
             if np.isneginf(top):
                 raise DegenerateWeightsError("target is -inf at every point drawn; give another initial law or start")
             weights = np.exp(log_ratio - top)
-            centre = weights @ self.integrands.columns(pool.values) / weights.sum()
+            centre = weights @ self.integrands.columns(pool) / weights.sum()
             self.integrands = replace(
                 self.integrands, centre=centre, log_unit=float(top + np.log(weights.sum() / len(weights)))
             )
@@ -189,7 +200,7 @@ class Exploration:
             self._component(z, np.abs(T[:, j]), last.components[j] if last.components else None, nominal)
             for j in range(T.shape[1])
         ]
-        components = (*own, self._wide_component(z, np.sqrt(T**2 @ self.weights)))
+        components = (*own, self._wide_component(z, np.sqrt(T**2 @ self.weights), nominal))
         proposal = replace(first, components=components, shares=np.zeros(len(components) + 1))
         ratios = np.exp(proposal.log_parts(pool.x, pool.log_base) - log_h[:, None])
         return replace(proposal, shares=self._shares(T, ratios))
@@ -203,15 +214,18 @@ class Exploration:
         shrink_to = np.eye(z.shape[1]) if previous is None else previous.covariance()
         return self.fitter.fit(z, importance, shrink_to)
 
-    def _wide_component(self, z: FloatArray, importance: FloatArray) -> Component:
-        """A Gaussian around all that matters, wider than it: the parts' tails are lighter than those of phi f.
+    def _wide_component(self, z: FloatArray, importance: FloatArray, nominal: FloatArray) -> Component:
+        """A Gaussian, or t, around all that matters and wider: the parts' tails are lighter than those of phi f.
 
         Without it the far points come from the initial law alone, with weights of 1 / defensive: seldom and enormous,
         so that most samples miss them and report too small an error.
         """
         d = z.shape[1]
-        common = replace(self.fitter, n_gaussians=1).fit(z, importance, np.eye(d))
-        return replace(common, factors=common.factors * np.sqrt(1 + _WIDER / np.sqrt(d)))
+        common = replace(self.fitter, n_gaussians=1).fit(z, importance if importance.any() else nominal, np.eye(d))
+        factors = common.factors * np.sqrt(1 + _WIDER / np.sqrt(d))
+        if self.df is None:
+            return replace(common, factors=factors)
+        return StudentComponent(common.weights, common.means, factors, self.df)
 
     def _shares(self, T: FloatArray, ratios: FloatArray) -> FloatArray:
         n_columns, n_parts = T.shape[1], ratios.shape[1]
@@ -253,7 +267,8 @@ class Exploration:
 
     def should_stop(self, budget: int) -> bool:
         """Step 5: spending all that was left before this round would have done no worse."""
-        if len(self.rounds) < 2:
+        # While nothing was hit the criterion is 0, which says nothing.
+        if len(self.rounds) < 2 or not self.hit.any():
             return False
         before, now = self.variances[-2:]
         left_now = budget - self.n_points
@@ -265,7 +280,10 @@ def first_integrands(block: Block, shift: FloatArray | None, signed: str) -> Int
     """Columns of order one from the first batch; a power of two as scale changes no digit."""
     n_functions = block.values.shape[1]
     shift = np.zeros(n_functions) if shift is None else np.broadcast_to(shift, n_functions)
-    largest = np.abs(block.values - shift).max(axis=0)
+    slopes = None
+    if block.controls is not None:
+        shift, slopes = fitted_slopes(block.values, block.controls)
+    largest = np.abs(_residuals(block, shift, slopes)).max(axis=0)
     scale = np.where(largest > 0, np.exp2(np.round(np.log2(np.where(largest > 0, largest, 1.0)))), 1.0)
     split = signed == "split"
     n_laws = block.log_laws.shape[1]
@@ -274,4 +292,4 @@ def first_integrands(block: Block, shift: FloatArray | None, signed: str) -> Int
     elif n_laws > 1 and n_functions != n_laws:
         raise InvalidData(f"func must give 1 or {n_laws} columns for {n_laws} laws, got {n_functions}")
     n_columns = len(shift) * (2 if split else 1)
-    return Integrands(shift, scale, split, np.zeros(n_columns), 0.0)
+    return Integrands(shift, scale, split, np.zeros(n_columns), 0.0, slopes)

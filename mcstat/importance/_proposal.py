@@ -14,8 +14,11 @@ from mcstat.core.checks import frozen_view
 from mcstat.core.errors import InvalidData
 from mcstat.core.rng import Purpose, stream
 from mcstat.importance._adaptive_kernels import log_mixture
+from mcstat.importance._checkpoint import Checkpoint
 from mcstat.importance._components import Component
+from mcstat.importance._known import KnownMeans
 from mcstat.importance._laws import Nominal
+from mcstat.importance._scores import NormalScores
 
 FloatArray = NDArray[np.float64]
 
@@ -69,7 +72,8 @@ class Proposal:
 class Block:
     """Points x (n, d) with what was paid for: values (n, J), log densities of the initial law (n,), of the laws (n, L).
 
-    ``drawn`` counts also the points that ``nan="drop"`` left out; ``names`` are those of a data frame's columns.
+    ``drawn`` counts also the points that ``nan="drop"`` left out; ``names`` are those of a data frame's columns;
+    ``controls`` are the user's control variates less their means, (n, M), where there are any.
     """
 
     x: FloatArray
@@ -78,13 +82,20 @@ class Block:
     log_laws: FloatArray
     drawn: int
     names: tuple[str, ...] | None
+    controls: FloatArray | None = None
 
     @staticmethod
     def joined(blocks: list[Block]) -> Block:
         """One block of the rows of several."""
         fields = ("x", "values", "log_base", "log_laws")
         joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in fields}
-        return Block(**joined, drawn=sum(block.drawn for block in blocks), names=blocks[0].names)
+        controls = [block.controls for block in blocks if block.controls is not None]
+        return Block(
+            **joined,
+            drawn=sum(block.drawn for block in blocks),
+            names=blocks[0].names,
+            controls=np.concatenate(controls) if controls else None,
+        )
 
 
 def coordinates(x: FloatArray) -> FloatArray:
@@ -102,7 +113,8 @@ def column_names(table: Any) -> tuple[str, ...] | None:
 class PointSource:
     """Draws points from a proposal and calls the user's function on them.
 
-    ``least`` are lower bounds that the user vouched for, ``n_columns`` what the first call gave.
+    ``least`` are lower bounds that the user vouched for, ``n_columns`` what the first call gave, ``known`` the user's
+    control variates; ``scores`` is there where points are normal scores of the inputs.
     """
 
     nominal: Nominal
@@ -112,6 +124,9 @@ class PointSource:
     nan: str
     least: FloatArray | None
     n_columns: int | None = None
+    known: KnownMeans | None = None
+    scores: NormalScores | None = None
+    checkpoint: Checkpoint | None = None
 
     def draw(self, proposal: Proposal, purpose: Purpose, block: tuple[int, int]) -> Block:
         """Block (k, n): ``n`` points of stream ``k``, always the same for the same root seed and proposal."""
@@ -124,11 +139,30 @@ class PointSource:
             raise InvalidData(f"{name}.logpdf must be finite at the law's own draws, got -inf at {point}")
         # Where every law has density 0 the function need not be defined, and its value would not count.
         inside = ~np.isneginf(log_laws).all(axis=1)
-        called, names = self._call(x[inside])
+        called, names = self._paid(purpose, k, x[inside])
         values = np.zeros((n, called.shape[1]))
         values[inside] = called
         kept = ~np.isnan(values[:, 0])
-        return Block(x[kept], values[kept], log_base[kept], log_laws[kept], n, names)
+        controls = None
+        if self.known is not None:
+            controls = np.zeros((n, len(self.known.means)))
+            controls[inside] = self.known(x[inside])
+            controls = controls[kept]
+        return Block(x[kept], values[kept], log_base[kept], log_laws[kept], n, names, controls)
+
+    def _paid(self, purpose: Purpose, k: int, x: FloatArray) -> tuple[FloatArray, tuple[str, ...] | None]:
+        """Values from the checkpoint where it holds them; else from func, and into it."""
+        if self.checkpoint is None:
+            return self._call(x)
+        stored = self.checkpoint.load(purpose, k, x)
+        if stored is None:
+            stored = self._call(x)
+            self.checkpoint.save(purpose, k, x, *stored)
+        return stored
+
+    def inputs(self, x: FloatArray) -> FloatArray:
+        """Points as the user sees them."""
+        return x if self.scores is None else self.scores.inputs(x)
 
     def _call(self, x: FloatArray) -> tuple[FloatArray, tuple[str, ...] | None]:
         """Values (n, J) chunk by chunk, and the names of their columns if func gives a data frame."""

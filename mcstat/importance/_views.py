@@ -10,6 +10,7 @@ from mcstat.core.errors import InvalidData
 from mcstat.core.estimate import Estimate
 from mcstat.core.extras import import_extra
 from mcstat.importance._proposal import coordinates
+from mcstat.importance._scores import AtInputs
 
 if TYPE_CHECKING:
     from mcstat.importance._adaptive import AdaptiveImportanceSampler
@@ -38,7 +39,8 @@ def to_arviz(sampler: AdaptiveImportanceSampler, random_state: int) -> Any:
     if logs.shape[1] > 1:
         raise InvalidData(f"to_arviz() wants one law or target, got {logs.shape[1]} laws with weights of their own")
     d = sampler.sample_.shape[1]
-    of_coordinates = sampler._source.func is coordinates and sampler._names is not None
+    func = sampler._source.func
+    of_coordinates = (func.func if isinstance(func, AtInputs) else func) is coordinates and sampler._names is not None
     names = sampler._names if of_coordinates else [f"x[{k}]" for k in range(d)]
     draws = Estimate.from_draws(sampler.sample_, log_weights=logs[:, 0], names=names, method=type(sampler).__name__)
     return draws.to_arviz(random_state)

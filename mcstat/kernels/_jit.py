@@ -7,14 +7,16 @@ another file: the caller keeps the old code. So the cache folder carries a hash 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
 import numba
 
-__all__ = ["cache_folder", "kernel"]
+__all__ = ["cache_folder", "kernel", "part", "pointer"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,6 +49,7 @@ def cache_folder() -> str:
 
 
 _CACHE_FOLDER = cache_folder()
+_LOCK = RLock()
 
 
 def kernel(function: Function, signature: Any = None) -> Function:
@@ -55,13 +58,34 @@ def kernel(function: Function, signature: Any = None) -> Function:
     No ``fastmath`` (it counts no NaN), no ``parallel`` (a sum differs between 1 and 2 threads). A signature compiles
     at once, so it is given only to drivers of users' functions, which are made inside the first ``fit``.
     """
-    before = numba.config.CACHE_DIR
-    # Numba reads the folder when it decorates; restored at once, so that other people's caches stay where they are.
-    numba.config.CACHE_DIR = _CACHE_FOLDER
-    try:
+    with _our_cache():
         compile_ = numba.njit(  # noqa: TID251  (the one place)
             signature, cache=True, nogil=True, error_model="numpy"
         )
         return compile_(function)  # type: ignore[no-any-return]
-    finally:
-        numba.config.CACHE_DIR = before
+
+
+def pointer(function: Callable[..., Any], signature: Any, *, cached: bool = True) -> Any:
+    """Compile into a function pointer, which a driver takes as an argument; ``cached`` for module-level functions."""
+    with _our_cache():
+        return numba.cfunc(signature, cache=cached, error_model="numpy")(function)
+
+
+def part(function: Callable[..., Any], signature: Any = None) -> Any:
+    """Compile a user's function that goes into a :func:`pointer`; without a signature it is pasted into its caller."""
+    if signature is None:
+        return numba.njit(inline="always", error_model="numpy")(function)  # noqa: TID251
+    return numba.njit(signature, error_model="numpy")(function)  # noqa: TID251
+
+
+@contextmanager
+def _our_cache() -> Iterator[None]:
+    """Numba reads the folder when it decorates; restored at once, so that other people's caches stay where they are."""
+    # The setting is process-wide: one thread at a time.
+    with _LOCK:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = _CACHE_FOLDER
+        try:
+            yield
+        finally:
+            numba.config.CACHE_DIR = before

@@ -1,15 +1,20 @@
+from ._coreset import Coreset
 from ._distortion import Distortion, embedding_distortion
 from ._leverage import leverage_scores
 from ._lewis import LewisInfo, lewis_weights
 from ._regression import LpRegressor
 from ._sampler import LpSampler
 from ._sensitivity import lp_sensitivities, total_sensitivity
+from ._streaming import MergeReduceCoreset, OnlineSampler
 
 __all__ = [
+    "Coreset",
     "Distortion",
     "LewisInfo",
     "LpRegressor",
     "LpSampler",
+    "MergeReduceCoreset",
+    "OnlineSampler",
     "embedding_distortion",
     "leverage_scores",
     "lewis_weights",

@@ -35,6 +35,42 @@ def lp_regressor() -> Case:
     )
 
 
+def merge_reduce_coreset() -> Case:
+    """Column totals of |a| of a stream of 3000 rows."""
+    from mcstat.subsampling import MergeReduceCoreset
+
+    matrix = np.random.default_rng(1).standard_t(4, size=(3_000, 2))
+    return Case(
+        estimator=MergeReduceCoreset(p=1, n_samples=200, random_state=0),
+        fit={"X": matrix},
+        truth={f"x{j + 1}": float(total) for j, total in enumerate(np.abs(matrix).sum(axis=0))},
+    )
+
+
+def online_sampler() -> Case:
+    """Column sums of squares of a stream."""
+    from mcstat.subsampling import OnlineSampler
+
+    matrix = np.random.default_rng(2).normal(size=(3_000, 2))
+    return Case(
+        estimator=OnlineSampler(oversampling=30, random_state=0),
+        fit={"X": matrix},
+        truth={f"x{j + 1}": float(total) for j, total in enumerate((matrix**2).sum(axis=0))},
+    )
+
+
+def coreset() -> Case:
+    """Column sums of squares from a lightweight coreset for k-means."""
+    from mcstat.subsampling import Coreset
+
+    matrix = np.random.default_rng(3).normal(loc=(0.0, 3.0), size=(2_000, 2))
+    return Case(
+        estimator=Coreset("kmeans", n_samples=200, random_state=0),
+        fit={"X": matrix},
+        truth={f"x{j + 1}": float(total) for j, total in enumerate((matrix**2).sum(axis=0))},
+    )
+
+
 def _student_regression(rng: np.random.Generator) -> dict[str, Any]:
     X = rng.normal(size=(500, 2))
     return {"X": X, "y": 1.0 + X @ [2.0, -1.0] + rng.standard_t(4, size=500)}

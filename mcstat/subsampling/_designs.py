@@ -28,7 +28,7 @@ class Draw:
 def inclusion_probabilities(scores: FloatArray, size: float) -> FloatArray:
     """Scale scores to probabilities q = min(1, c scores) that sum to ``size``.
 
-    Rows whose share exceeds one are taken with certainty and the rest is scaled anew: O(n log n), exact. Where fewer
+    Rows whose share exceeds one are taken with certainty and the rest is scaled anew: O(n), exact. Where fewer
     than ``size`` rows have a positive score, all of those get probability one.
     """
     if not (np.isfinite(scores).all() and (scores >= 0).all()):
@@ -38,17 +38,15 @@ def inclusion_probabilities(scores: FloatArray, size: float) -> FloatArray:
         raise InvalidData("scores must not all be zero")
     if size >= positive:
         return (scores > 0).astype(np.float64)
-    order = np.argsort(scores)[::-1]
-    descending = scores[order]
-    rest = np.cumsum(descending[::-1])[::-1]
     # With the k largest taken for sure the next one's probability is (size - k) s / (what remains); the first k for
-    # which this is at most one is the answer.
-    certain = np.arange(int(np.ceil(size)))
-    ratio = (size - certain) * descending[certain] / rest[certain]
-    k = int(np.argmax(ratio <= 1.0))
-    probabilities = np.minimum(scores * ((size - k) / rest[k]), 1.0)
-    probabilities[order[:k]] = 1.0
-    return np.asarray(probabilities)
+    # which this is at most one is the answer. Only the largest ``size`` scores can be certain.
+    most = int(np.ceil(size))
+    split = np.partition(scores, len(scores) - most)
+    descending = np.sort(split[len(scores) - most :])[::-1]
+    rest = np.cumsum(descending[::-1])[::-1] + split[: len(scores) - most].sum()
+    certain = np.arange(most)
+    k = int(np.argmax((size - certain) * descending <= rest))
+    return np.asarray(np.minimum(scores * ((size - k) / rest[k]), 1.0))
 
 
 def draw(probabilities: FloatArray, design: str, rng: Generator) -> Draw:

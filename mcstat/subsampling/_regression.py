@@ -166,7 +166,8 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
         self.gap_ = (
             (self.objective_ - self.lower_bound_) / self.objective_ if self.objective_ > rounding_loss(y, p) else 0.0
         )
-        if self.sampler is None and self.gap_ > self.tol:
+        reached = max(self.tol * self.objective_, 10 * rounding_loss(y, p))
+        if self.sampler is None and self.objective_ - self.lower_bound_ > reached:
             warn(
                 f"the gap is {self.gap_:.2g} after {self.n_iter_} steps; raise max_iter",
                 ReliabilityWarning,

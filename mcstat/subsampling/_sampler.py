@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mcstat._version import __version__
-from mcstat.core.base import Estimator
 from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter
-from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import single_threaded
-from mcstat.core.rng import Purpose, RandomState, entropy_of, root_seed, stream
+from mcstat.core.rng import Purpose, RandomState, root_seed, stream
 from mcstat.core.rows import RowBlocks
 from mcstat.subsampling._designs import draw, inclusion_probabilities
 from mcstat.subsampling._distortion import Distortion, embedding_distortion
 from mcstat.subsampling._scores import SCORES, row_scores
+from mcstat.subsampling._weighted import WeightedSample
 
 __all__ = ["LpSampler"]
 
@@ -30,7 +27,7 @@ DESIGNS = ("poisson", "fixed", "with_replacement")
 _SHRINK = 0.9
 
 
-class LpSampler(Estimator):
+class LpSampler(WeightedSample):
     """Sample rows of a tall matrix so that ``|S A x|_p`` is close to ``|A x|_p`` for every x.
 
     Parameters
@@ -135,7 +132,7 @@ class LpSampler(Estimator):
         if weight is not None:
             self.weights_ = self.weights_ * weight[self.indices_]
         self.scale_ = self.weights_ ** (1 / p)
-        self.names_ = rows.names
+        self._names = rows.names
         self._root, self._n_rows, self._seconds = root, rows.n_rows, perf_counter() - started
         return self
 
@@ -178,62 +175,11 @@ class LpSampler(Estimator):
         self._check_fitted()
         return embedding_distortion(X, self.sample_, self.p, random_state=random_state)
 
-    def estimate(self, target: Callable[[FloatArray], ArrayLike] | None = None) -> Estimate:
-        """Horvitz-Thompson estimate of totals over all rows.
+    def _default_values(self, rows: FloatArray) -> FloatArray:
+        return np.asarray(np.abs(rows) ** self.p)
 
-        Parameters
-        ----------
-        target : callable, optional
-            Function of rows (m, d) that gives (m,) or (m, q) values whose totals over all n rows are estimated.
-            Default: ``|a_ij|^p``, whose totals are the columns' norms to the power p.
-
-        Returns
-        -------
-        Estimate
-            Kind ``"monte_carlo"``. Its covariance is unbiased for the Poisson design and draws with replacement, and
-            Hajek's approximation for the fixed design.
-        """
-        self._check_fitted()
-        names = self.names_ or tuple(f"x{j + 1}" for j in range(self.rows_.shape[1]))
-        if target is None:
-            values = np.abs(self.rows_) ** self.p
-        else:
-            values = check_array("target(rows)", target(self.rows_), (1, 2))
-            values = values[:, None] if values.ndim == 1 else values
-            names = tuple(f"total{j + 1}" for j in range(values.shape[1]))
-        if len(values) != len(self.indices_):
-            raise InvalidData(
-                f"target must give one value a row, got shape {values.shape} for {len(self.indices_)} rows"
-            )
-        weighted = self.weights_[:, None] * values
-        return Estimate(
-            value=weighted.sum(axis=0),
-            cov=self._covariance(weighted),
-            names=names,
-            kind="monte_carlo",
-            estimand="total over all rows",
-            method="LpSampler",
-            diagnostics={"rows": len(self.indices_), "expected rows": self.expected_size_, "score": self.score_},
-            info={
-                "parameters": self._settings(),
-                "entropy": entropy_of(self._root),
-                "n": self._n_rows,
-                "seconds": self._seconds,
-                "versions": {"mcstat": __version__, "numpy": np.__version__},
-            },
-        )
-
-    def _covariance(self, weighted: FloatArray) -> FloatArray:
-        """Design covariance of the column sums of weighted values (m, q)."""
-        if self.design == "with_replacement":
-            m = self._counts.sum()
-            a_draw = weighted / self._counts[:, None] - weighted.sum(axis=0) / m
-            return np.asarray((self._counts[:, None] * a_draw).T @ a_draw * m / (m - 1))
-        thinning = 1.0 - self._expected
-        if self.design == "fixed" and thinning.sum() > 0:
-            weighted = weighted - thinning @ weighted / thinning.sum()
-            thinning = thinning * len(weighted) / max(len(weighted) - 1, 1)
-        return np.asarray((thinning[:, None] * weighted).T @ weighted)
+    def _diagnostics(self) -> dict[str, Any]:
+        return {"expected rows": self.expected_size_, "score": self.score_}
 
 
 def _check_weight(sample_weight: ArrayLike | None, rows: RowBlocks) -> FloatArray | None:

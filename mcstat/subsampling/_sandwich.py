@@ -19,7 +19,8 @@ def sandwich(design: FloatArray, residual: FloatArray, weight: FloatArray, p: fl
     if p == 1:
         score = np.where(residual > 0, quantile, quantile - 1.0)
         width = _bandwidth(residual, quantile)
-        curvature = np.exp(-0.5 * (residual / width) ** 2) / (width * np.sqrt(2 * np.pi))
+        # Epanechnikov's kernel, that of the bandwidth's literature.
+        curvature = 0.75 * np.maximum(1 - (residual / width) ** 2, 0.0) / width
     else:
         size = np.abs(residual)
         score = np.sign(residual) * size ** (p - 1)

@@ -107,7 +107,7 @@ MUST_REFUSE = {
     "max_iter": ["?", 0, 0.5, True, None],
     "n_samples": ["?", 0, 0.5, True, None, []],
     "n_folds": ["?", 1, 0.5, True, None, []],
-    "n_particles": ["?", 0, 0.5, True, None, []],
+    "n_particles": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "n_iter": ["?", 0, 0.5, True, None, []],
     "delta": ["?", -0.1, 1.0, np.nan, None, []],
     "n_draws": ["?", 0, 0.5, True, None, []],
@@ -116,7 +116,14 @@ MUST_REFUSE = {
     "prior": ["?", 1.0, None, (0.0, 1.0), (1.0,), (1.0, np.nan)],
     "threshold": ["?", np.nan, None, True, []],
     "split": ["?", 0.0, 1.0, np.nan, None, True],
-    **dict.fromkeys(["control", "covariance", "design", "family", "interval", "method", "score", "spread"], NONSENSE),
+    **dict.fromkeys(["interval", "spread"], NONSENSE),
+    "rho": ["?", 0.0, 1.0, np.nan, None, True],
+    "target_cv": ["?", 0.0, -1.0, np.nan, None, True],
+    "n_replicates": ["?", 0, -3, 0.5, np.nan, True, None, []],
+    "ess_threshold": ["?", -0.1, 1.1, np.nan, None, True, []],
+    "quantiles": [[0.0], [1.0], ["?"], [np.nan]],
+    **dict.fromkeys(["control", "covariance", "design", "family", "levels", "method", "model", "resampling"], NONSENSE),
+    "score": NONSENSE,
 }
 
 

@@ -427,6 +427,20 @@ class TestBadInput:
         assert np.isnan(est.std_error[1])
         assert np.isfinite(est.std_error[0])
 
+    def test_functions_that_are_all_never_hit(self):
+        sampler = AdaptiveImportanceSampler(law=norm(), budget=2_000, random_state=0)
+        with pytest.warns(ReliabilityWarning, match="zero at every point"):
+            sampler.fit(lambda x: (x > 50) * 1.0)
+        assert sampler.estimate().value[0] == 0.0
+        assert np.isnan(sampler.estimate().std_error[0])
+        assert sampler.stop_reason_ == "exploration reached max_explore"
+
+    def test_a_first_batch_without_hit(self):
+        # With this seed the 400 points of the first batch miss the event, and the second finds it.
+        sampler = AdaptiveImportanceSampler(law=norm(), budget=4_000, random_state=1).fit(lambda x: (x > 2.9) * 1.0)
+        assert not np.any(sampler._exploration.rounds[0].block.values)
+        assert abs(float(sampler.estimate()) - norm.sf(2.9)) < 6 * sampler.estimate().std_error[0]
+
     def test_a_law_without_full_dimension(self):
         law = multivariate_normal([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]], allow_singular=True)
         with pytest.warns(ReliabilityWarning, match="covariance of the law's own draws is singular"):

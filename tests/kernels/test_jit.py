@@ -107,3 +107,27 @@ def test_other_peoples_caches_stay_where_they_are(monkeypatch):
     with pytest.raises(TypeError):
         _jit.kernel("not a function")
     assert numba.config.CACHE_DIR == "theirs"
+
+
+def test_threads_leave_the_cache_folder_alone(monkeypatch, tmp_path):
+    import threading
+
+    import numba
+
+    from mcstat.kernels import _jit
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    seen = []
+
+    def look():
+        for _ in range(2000):
+            with _jit._our_cache():
+                seen.append(numba.config.CACHE_DIR)
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(seen) == {_jit._CACHE_FOLDER}
+    assert str(tmp_path) == numba.config.CACHE_DIR

@@ -58,3 +58,35 @@ def indices(y, u):
         spread = (mean([v * v for v in b]) + variance_mixed) / 2
         first.append(mean(products) / spread)
     return first + total
+
+
+def second_orders(y, u):
+    """Interactions of pairs from outputs at A, B, A_1..A_d, B_1..B_d: covariance of A_i and B_j less what is alone.
+
+    All of it on what the additive effects leave of the model.
+    """
+    d, n = len(u[0]) // 2, len(y[0])
+    rows = [centred(row) for row in y]
+    u_a, u_b = [row[:d] for row in u], [row[d:] for row in u]
+    part_a, part_b = effects(u_b, rows[1], u_a), effects(u_a, rows[0], u_b)
+
+    def left(values, from_b):
+        """Values less the effects, each input's taken at B where it is in ``from_b`` and at A elsewhere."""
+        return [values[r] - sum((part_b if k in from_b else part_a)[k][r] for k in range(d)) for r in range(n)]
+
+    everything = set(range(d))
+    a, b = left(rows[0], set()), left(rows[1], everything)
+    a_mixed = [left(rows[2 + i], {i}) for i in range(d)]
+    b_mixed = [left(rows[2 + d + j], everything - {j}) for j in range(d)]
+    variance = mean([value * value for row in rows for value in row])
+
+    def product(one, other):
+        return mean([p * q for p, q in zip(one, other, strict=True)])
+
+    found = []
+    for i in range(d):
+        for j in range(i + 1, d):
+            once = product(a_mixed[i], b_mixed[j]) - product(a_mixed[i], b) - product(b_mixed[j], a)
+            twice = product(a_mixed[j], b_mixed[i]) - product(a_mixed[j], b) - product(b_mixed[i], a)
+            found.append((once + twice) / 2 / variance)
+    return found

@@ -9,7 +9,7 @@ import mcstat
 from mcstat.__main__ import main
 from mcstat.core import registry
 from mcstat.core.registry import MethodTable
-from mcstat.study import _validate
+from mcstat.study import Claim, ClaimTable, _validate
 
 GOOD = """
 from mcstat.study import Claim, ClaimTable
@@ -111,3 +111,30 @@ def test_every_method_and_script_of_this_checkout_is_found():
     assert {"importance.adaptive_importance_sampler", "peers.sobol_beam"} <= titles
     assert {f"calibration: {card.name}" for card in registry.methods()} <= titles
     assert not any("reference" in title for title in titles)
+
+
+def test_calibrations_share_a_section_and_a_crash_has_its_own(tmp_path, monkeypatch):
+    from validation.calibration import coverage
+
+    cards = list(registry.methods())
+
+    def method_claims(card, quick, n_jobs):
+        if card is cards[-1]:
+            raise ZeroDivisionError("by a bug")
+        return ClaimTable([Claim(name=card.name, setting=f"{quick}, {n_jobs}", source="here", measured=0.95)])
+
+    monkeypatch.setattr(coverage, "method_claims", method_claims)
+    assert main(["validate", "calibration", "--n-jobs", "3", "--report", str(tmp_path)]) == 1
+    sections = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))["sections"]
+    assert list(sections) == ["calibration", f"calibration: {cards[-1].name}"]
+    assert [claim["name"] for claim in sections["calibration"]["claims"]] == [card.name for card in cards[:-1]]
+    assert {claim["setting"] for claim in sections["calibration"]["claims"]} == {"False, 3"}
+    assert sections["calibration"]["command"] == "python -m mcstat validate calibration"
+
+
+def test_a_method_is_found_by_its_name_its_class_and_its_room():
+    jobs = _validate.find_jobs()
+    for name in ("sobol_indices", "SobolIndices", "importance"):
+        titles = {job.title for job in _validate._chosen(jobs, [name])}
+        assert "calibration: sobol_indices" in titles
+        assert ("importance.adaptive_importance_sampler" in titles) == (name == "importance")
