@@ -89,9 +89,10 @@ posterior = auditor.posterior_
 plot_posterior(posterior, level=0.9)
 
 # %%
-# The attack's ROC curve with the region that the accountant's epsilon leaves to any attack; then the same on
-# logarithmic axes, where the few false positives are that a careful attacker allows.
-plot_roc(attack.scores, attack.membership, eps=promised)
+# The attack's ROC curve. An algorithm with epsilon 1.5 would keep every attack inside the shaded region: this one
+# leaves it. Then the same on logarithmic axes with the accountant's epsilon, where the few false positives are that a
+# careful attacker allows.
+plot_roc(attack.scores, attack.membership, eps=1.5)
 
 # %%
 plot_roc(attack.scores, attack.membership, eps=promised, log=True)

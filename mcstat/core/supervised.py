@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from mcstat.core.errors import InvalidData
 
-__all__ = ["check_features", "check_regression"]
+__all__ = ["check_design", "check_features", "check_regression"]
 
 FloatArray = NDArray[np.float64]
 
@@ -29,6 +29,21 @@ def check_regression(estimator: Any, X: Any, y: Any) -> tuple[FloatArray, FloatA
     _refuse_text("y", y)
     matrix, response = _validated(estimator, X, y=y, y_numeric=True, ensure_min_samples=2)
     return matrix, np.ascontiguousarray(response, dtype=np.float64)
+
+
+def check_design(estimator: Any, X: Any) -> FloatArray:
+    """X (n, d) as finite float64, C-contiguous; sets ``n_features_in_`` and ``feature_names_in_``.
+
+    Raises
+    ------
+    InvalidData
+        NaN, infinity, fewer than two rows, complex numbers.
+    TypeError
+        Strings, dates, sparse matrices.
+    """
+    _refuse_text("X", X)
+    matrix: FloatArray = _validated(estimator, X, ensure_min_samples=2)
+    return matrix
 
 
 def check_features(estimator: Any, X: Any) -> FloatArray:

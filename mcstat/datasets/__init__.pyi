@@ -2,6 +2,7 @@ from ._beams import make_perturbed_beams
 from ._dp_sgd import DpSgdAttack, dp_sgd_epsilon, make_dp_sgd_attack
 from ._flights import Flights, load_flights
 from ._logistic import LogisticPosterior, load_logistic_posterior
+from ._ordinal import OrdinalProblem, load_soup, make_funnel, make_presto
 from ._sensitivity import (
     SensitivityProblem,
     make_cantilever_beam,
@@ -15,16 +16,20 @@ __all__ = [
     "DpSgdAttack",
     "Flights",
     "LogisticPosterior",
+    "OrdinalProblem",
     "SensitivityProblem",
     "dp_sgd_epsilon",
     "load_flights",
     "load_logistic_posterior",
     "load_nile",
+    "load_soup",
     "load_sp500",
     "make_cantilever_beam",
     "make_dp_sgd_attack",
+    "make_funnel",
     "make_g_function",
     "make_ishigami",
     "make_linear",
     "make_perturbed_beams",
+    "make_presto",
 ]

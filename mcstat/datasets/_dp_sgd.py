@@ -57,6 +57,7 @@ def make_dp_sgd_attack(
     n_models: int = 100,
     n_canaries: int = 10,
     *,
+    n_pixels: int | None = None,
     noise_multiplier: float = 1.0,
     sample_rate: float = 0.1,
     n_iter: int = 200,
@@ -73,6 +74,9 @@ def make_dp_sgd_attack(
     ----------
     n_models, n_canaries : int
         Models, and canaries of each: ``n_models * n_canaries`` challenges.
+    n_pixels : int, optional
+        Border pixels that the canaries of a model share in turn; default one each. Canaries that light the same pixel
+        are learnt and forgotten together, so that their scores depend on each other.
     noise_multiplier : float
         Standard deviation of the noise over the clipping norm of a gradient.
     sample_rate : float
@@ -110,7 +114,7 @@ def make_dp_sgd_attack(
     training = _Training(
         images / 16.0,
         np.eye(_CLASSES)[labels],
-        n_canaries,
+        np.arange(n_canaries) % check_integer("n_pixels", n_canaries if n_pixels is None else n_pixels, 1),
         check_real("noise_multiplier", noise_multiplier, 0.0, closed="neither"),
         check_real("sample_rate", sample_rate, 0.0, 1.0, closed="right"),
         check_integer("n_iter", n_iter, 1),
@@ -135,7 +139,7 @@ class _Training:
 
     x: FloatArray
     y: FloatArray
-    n_canaries: int
+    pixels: NDArray[np.int64]
     noise: float
     rate: float
     n_iter: int
@@ -143,22 +147,25 @@ class _Training:
 
     def __call__(self, k: int) -> tuple[FloatArray, NDArray[np.bool_], float]:
         rng = stream(self.root, "make_dp_sgd_attack", Purpose.REPLICATES, k)
-        labels = np.eye(_CLASSES)[rng.integers(_CLASSES, size=self.n_canaries)]
-        included = rng.random(self.n_canaries) < 0.5
+        n_canaries = len(self.pixels)
+        labels = np.eye(_CLASSES)[rng.integers(_CLASSES, size=n_canaries)]
+        included = rng.random(n_canaries) < 0.5
+        bright = np.full(n_canaries, _BRIGHTNESS)
         # Weights of the real pixels, and those of the border pixels, which only the canaries light.
-        weights, border = np.zeros((self.x.shape[1], _CLASSES)), np.zeros((self.n_canaries, _CLASSES))
+        weights, border = np.zeros((self.x.shape[1], _CLASSES)), np.zeros((self.pixels.max() + 1, _CLASSES))
         # Larger steps would teach the canaries' labels, and a learnt canary has no gradient left.
         step = 1.0 / (self.rate * len(self.x))
         for _ in range(self.n_iter):
             batch = rng.random(len(self.x)) < self.rate
             x = self.x[batch]
             gradient = x.T @ _clipped(_softmax(x @ weights) - self.y[batch], np.linalg.norm(x, axis=1))
-            lit = included & (rng.random(self.n_canaries) < self.rate)
-            error = _clipped(_softmax(_BRIGHTNESS * border) - labels, np.full(self.n_canaries, _BRIGHTNESS))
-            gradient_border = _BRIGHTNESS * error * lit[:, None]
+            lit = included & (rng.random(n_canaries) < self.rate)
+            error = _clipped(_softmax(_BRIGHTNESS * border[self.pixels]) - labels, bright)
+            gradient_border = np.zeros_like(border)
+            np.add.at(gradient_border, self.pixels, _BRIGHTNESS * error * lit[:, None])
             weights -= step * (gradient + self._noise(rng, weights))
             border -= step * (gradient_border + self._noise(rng, border))
-        scores = np.sum(border * (labels - 1.0 / _CLASSES), axis=1)
+        scores = np.sum(border[self.pixels] * (labels - 1.0 / _CLASSES), axis=1)
         accuracy = np.mean(np.argmax(self.x @ weights, axis=1) == np.argmax(self.y, axis=1))
         return scores, included, float(accuracy)
 

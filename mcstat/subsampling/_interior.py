@@ -47,45 +47,36 @@ def quantile_by_interior_point(
     Mehrotra's predictor-corrector steps on max y' a subject to the constraints of ``dual``, of Portnoy and Koenker
     (1997), The Gaussian hare and the Laplacian tortoise, Statistical Science 12, 279-300. O(n r^2) a step.
     """
+    from mcstat.subsampling import _interior_kernels as kernels
+
     n = len(y)
     a = np.full(n, 1.0 - quantile)
     room = 1.0 - a
-    start = np.linalg.solve(weighted_gram(x, np.ones(n)), x.T @ y)
-    residual = y - x @ start
+    b = -np.linalg.solve(x.T @ x, x.T @ y)
+    residual = y + x @ b
     # Slack variables of a >= 0 and a <= 1; z - w = -residual holds throughout.
     offset = 1e-3 * np.abs(residual).mean() + np.finfo(float).tiny
     z, w = np.maximum(-residual, 0.0) + offset, np.maximum(residual, 0.0) + offset
-    b = -start
-    steps = 0
-    floor = rounding_loss(y, 1.0)
-    while (gap := z @ a + w @ room) > max(tol * check_loss(y + x @ b, quantile), floor) and steps < max_iter:
+    q, pull, da, dz, dw = (np.empty(n) for _ in range(5))
+    gap, floor, steps = float(z @ a + w @ room), rounding_loss(y, 1.0), 0
+    while gap > max(tol * check_loss(y + x @ b, quantile), floor) and steps < max_iter:
         steps += 1
-        q = 1.0 / (z / a + w / room)
+        kernels.barrier_weights(a, room, z, w, q, pull)
         metric = weighted_gram(x, q)
-        drive = z - w
-        db = np.linalg.solve(metric, x.T @ (q * drive))
-        da = q * (x @ db - drive)
-        dz, dw = -z * (1.0 + da / a), -w * (1.0 - da / room)
-        primal, dual = _step(a, da, room, -da), _step(z, dz, w, dw)
-        if min(primal, dual) < 1.0:
-            reached = (z + dual * dz) @ (a + primal * da) + (w + dual * dw) @ (room - primal * da)
-            centre = gap * (reached / gap) ** 3 / (2 * n)
-            correction = (centre - da * dz) / a - (centre + da * dw) / room
-            db = np.linalg.solve(metric, x.T @ (q * (drive - correction)))
-            change = q * (x @ db - drive + correction)
-            dz, dw = (centre - da * dz - z * change) / a - z, (centre + da * dw + w * change) / room - w
-            da = change
-            primal, dual = _step(a, da, room, -da), _step(z, dz, w, dw)
-        a, room = a + primal * da, room - primal * da
-        b, z, w = b + dual * db, z + dual * dz, w + dual * dw
+        lengths = _lengths(kernels.predict(a, room, z, w, q, x @ np.linalg.solve(metric, x.T @ pull), da))
+        centre = gap * (kernels.gap_after(a, room, z, w, da, *lengths) / gap) ** 3 / (2 * n)
+        kernels.corrected_pull(a, room, z, w, q, da, centre, pull)
+        db = np.linalg.solve(metric, x.T @ pull)
+        primal, dual = _lengths(kernels.correct(a, room, z, w, q, x @ db, centre, da, dz, dw))
+        gap = float(kernels.advance(a, room, z, w, da, dz, dw, primal, dual))
+        b = b + dual * db
     return np.asarray(-b), a, steps
 
 
-def _step(u: FloatArray, du: FloatArray, v: FloatArray, dv: FloatArray) -> float:
-    """Longest step, at most one, that keeps u and v positive."""
-    # The largest rate of shrinkage decides; no indexing by sign, which would copy.
-    fastest = max(float((-du / u).max()), float((-dv / v).max()), 0.0)
-    return min(1.0, _BACK_OFF / fastest) if fastest > 0 else 1.0
+def _lengths(fastest: tuple[float, float]) -> tuple[float, float]:
+    """Longest steps, at most one, that keep primal and dual variables positive, from their fastest shrinkages."""
+    primal, dual = (min(1.0, _BACK_OFF / rate) if rate > 0 else 1.0 for rate in fastest)
+    return primal, dual
 
 
 def check_loss(residual: FloatArray, quantile: float) -> float:

@@ -9,7 +9,7 @@ __all__ = ["lp_by_reweighting", "rounding_loss", "weighted_gram"]
 
 FloatArray = NDArray[np.float64]
 
-_BLOCK_ROWS = 4096
+_BLOCK_ROWS = 2048
 
 
 def rounding_loss(y: FloatArray, p: float) -> float:
@@ -20,9 +20,11 @@ def rounding_loss(y: FloatArray, p: float) -> float:
 def weighted_gram(x: FloatArray, weights: FloatArray) -> FloatArray:
     """Find x' diag(weights) x in blocks of rows, without a second copy of x (n, r)."""
     total = np.zeros((x.shape[1], x.shape[1]))
+    roots = np.sqrt(weights)
     for start in range(0, len(x), _BLOCK_ROWS):
-        part = x[start : start + _BLOCK_ROWS]
-        total += (part * weights[start : start + _BLOCK_ROWS, None]).T @ part
+        # A product of a matrix with itself takes half the work.
+        part = x[start : start + _BLOCK_ROWS] * roots[start : start + _BLOCK_ROWS, None]
+        total += part.T @ part
     return total
 
 
