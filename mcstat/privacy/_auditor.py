@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import warnings
 from time import perf_counter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat._version import __version__
@@ -24,6 +23,9 @@ from mcstat.privacy._posterior import EpsilonPosterior, check_counts, check_prio
 from mcstat.privacy._rectangles import ClopperPearsonRectangle
 from mcstat.privacy._scores import Challenges, count, tuned_threshold
 from mcstat.privacy._thresholds import CHOSEN, tables_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["PrivacyAuditor"]
 
@@ -257,6 +259,8 @@ class PrivacyAuditor(Estimator):
             Columns ``delta``, ``epsilon``, ``lower`` and ``upper``. Each interval holds by itself, not all of them at
             once. Privacy parameters on the curve bound the trade-off between error rates from below together.
         """
+        import pandas as pd
+
         self._check_fitted()
         if len(self._law) != 1:
             raise InvalidData(f"tradeoff_curve is of one table, this audit holds {len(self._law)}")
@@ -273,6 +277,8 @@ class PrivacyAuditor(Estimator):
             One row a method: ``epsilon``, ``lower`` and ``upper`` of the interval at ``level``, and ``bound``, the
             one-sided lower bound at ``level``.
         """
+        import pandas as pd
+
         self._check_fitted()
         if len(self._law) != 1:
             raise InvalidData(f"compare is of one table, this audit holds {len(self._law)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
@@ -75,6 +74,8 @@ class Challenges:
 
 def _model_numbers(groups: ArrayLike, length: int) -> NDArray[np.intp]:
     """Names of models as numbers from 0."""
+    import pandas as pd
+
     names = np.asarray(groups)
     if names.shape != (length,):
         raise InvalidData(f"groups must be one a score, ({length},), got {names.shape}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.checks import check_array, check_level
 from mcstat.core.errors import InvalidData
 from mcstat.privacy._posterior import EpsilonPosterior
 from mcstat.privacy._rates import rates_region
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["gaussian_tradeoff", "tradeoff", "tradeoff_band"]
 
@@ -63,6 +67,8 @@ def tradeoff_band(posterior: EpsilonPosterior, x: ArrayLike, deltas: ArrayLike, 
         Columns ``x``, ``lower``, ``median`` and ``upper``: the curves of the upper end, the median and the lower end of
         epsilon. The more epsilon, the lower the curve.
     """
+    import pandas as pd
+
     if len(posterior) != 1:
         raise InvalidData(f"tradeoff_band is of one table, the posterior holds {len(posterior)}")
     at = check_array("deltas", deltas, 1)

@@ -116,6 +116,7 @@ MUST_REFUSE = {
     "prior": ["?", 1.0, None, (0.0, 1.0), (1.0,), (1.0, np.nan)],
     "threshold": ["?", np.nan, None, True, []],
     "split": ["?", 0.0, 1.0, np.nan, None, True],
+    "n_guesses": ["?", 0, 0.5, np.nan, True, []],
     **dict.fromkeys(["interval", "spread"], NONSENSE),
     "rho": ["?", 0.0, 1.0, np.nan, None, True],
     "target_cv": ["?", 0.0, -1.0, np.nan, None, True],
