@@ -161,9 +161,7 @@ class _ArrayTerms:
     def __init__(self, functions: tuple[Function, ...], named: tuple[str, ...]) -> None:
         self.functions, self.named = functions, named
 
-    def __call__(
-        self, t: int, x_prev: Any, sources: Any, x: Any, targets: Any, y: Any, theta: Any, out: Any
-    ) -> None:
+    def __call__(self, t: int, x_prev: Any, sources: Any, x: Any, targets: Any, y: Any, theta: Any, out: Any) -> None:
         before, after = x_prev[sources], x[targets]
         terms = {"sum_x": after, "sum_xx": after * after, "sum_cross": before * after if t > 0 else 0.0 * after}
         d = x.shape[1]

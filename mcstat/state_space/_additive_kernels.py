@@ -1,5 +1,6 @@
 """Terms of the named additive functionals, for batches of pairs of particles."""
 
+
 def one_of_each(t, x_prev, sources, x, targets, y, theta, out):
     """All named functionals in the order sum_x, sum_xx, sum_cross; each of all components of the state."""
     d = x.shape[1]

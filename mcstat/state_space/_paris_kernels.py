@@ -40,6 +40,16 @@ class Plan(NamedTuple):
     bound: float  # of the log transition density
     max_trials: int  # of rejection, before the exact draw
 
+    @property
+    def is_mcmc(self):
+        """Whether draws are Metropolis steps from the ancestor."""
+        return self.mode == MCMC
+
+    @property
+    def is_rejection(self):
+        """Whether draws are made by rejection, or exactly from the first one."""
+        return self.mode == REJECTION
+
 
 class Past(NamedTuple):
     """Weights of the N particles of time t - 1, before any resampling: logarithms, and an alias table."""
@@ -58,7 +68,7 @@ class Draws(NamedTuple):
     trial_sources: np.ndarray  # (P M,) int64
     trial_targets: np.ndarray  # (max(P M, N),) int64
     log_density: np.ndarray  # (max(P M, N),)
-    current: np.ndarray  # (P M,) log densities of the states of Markov chains
+    current: np.ndarray  # (P M,) log densities of the states of Markov chains, or chances of acceptance
     everyone: np.ndarray  # (max(P, N),) int64: 0, 1, ...
     cdf: np.ndarray  # (N,)
 
@@ -159,7 +169,9 @@ def draw_back(rng, log_transition, theta, t, x_prev, x, ancestors, plan, past, d
         propose(rng, past.keep, past.alias, draws.pending, draws.targets, sources, targets)
         log_transition(t, x_prev, sources, x, targets, theta, log_density)
         trials += count
-        status, count = accept(rng, plan.bound, log_density, sources, draws.pending, draws.sources)
+        status, count = accept(
+            rng, plan.bound, log_density, draws.current[:count], sources, draws.pending, draws.sources
+        )
         if status != OK:
             return status, trials, count
     status = draw_exactly(rng, log_transition, theta, t, x_prev, x, ancestors, count, past, draws)
@@ -265,42 +277,62 @@ def propose(rng, keep, alias, pending, targets, trial_sources, trial_targets):
 
 
 @kernel
-def accept(rng, bound, log_density, trial_sources, pending, sources):
+def top_of(values):
+    """Maximum; NaN where one is NaN or +inf. Four at a time, without a branch."""
+    n = len(values)
+    a = b = c = d = -np.inf
+    total = 0.0
+    whole = n - n % 4
+    for i in range(0, whole, 4):
+        a = values[i] if values[i] > a else a
+        b = values[i + 1] if values[i + 1] > b else b
+        c = values[i + 2] if values[i + 2] > c else c
+        d = values[i + 3] if values[i + 3] > d else d
+        total += (values[i] + values[i + 1]) + (values[i + 2] + values[i + 3])
+    for i in range(whole, n):
+        a = values[i] if values[i] > a else a
+        total += values[i]
+    # -inf alone keeps the sum at -inf; NaN, and +inf with or without -inf, do not.
+    return np.nan if np.isnan(total) or total == np.inf else max(max(a, b), max(c, d))
+
+
+@kernel
+def accept(rng, bound, log_density, chance, trial_sources, pending, sources):
     """Accept with probability exp(log_density - bound): accepted draws into ``sources``; status, how many are left.
 
-    Bounds of the exponential decide most cases without computing it.
+    ``chance`` is a buffer like ``log_density``. Exponentials of a whole array cost less than the branches that would
+    avoid some of them.
     """
+    top = top_of(log_density)
+    if not top <= bound + _SLACK:
+        return (BAD_TRANSITION if np.isnan(top) else BOUND_VIOLATED), 0
+    exp_shifted(log_density, bound, chance)
     left = 0
     for c in range(len(log_density)):
-        gap = bound - log_density[c]
-        if not gap >= -_SLACK:
-            return (BAD_TRANSITION if np.isnan(gap) else BOUND_VIOLATED), left
-        u = rng.random()
-        if u < 1.0 - gap or (u * (1.0 + gap + 0.5 * gap * gap) < 1.0 and u < np.exp(-gap)):
-            sources[pending[c]] = trial_sources[c]
-        else:
-            pending[left] = pending[c]
-            left += 1
+        q = pending[c]
+        # A rejected index is overwritten by a later one.
+        sources[q] = trial_sources[c]
+        pending[left] = q
+        left += rng.random() >= chance[c]
     return OK, left
 
 
 @kernel
 def combine(log_weights, log_density, out):
-    """exp(log_weights + log_density) scaled to maximum 1, which is returned; 0 if all are, NaN if one is NaN or inf."""
-    top = -np.inf
-    bad = False
-    for i in range(len(out)):
-        # A particle of weight 0 stays so, whatever its density.
-        out[i] = log_weights[i] + log_density[i]
-        bad |= np.isnan(log_density[i]) or log_density[i] == np.inf
-        top = max(top, out[i])
-    if bad:
+    """exp(log_weights + log_density) scaled to maximum 1, which is returned; 0 if all are, NaN if one is NaN or inf.
+
+    ``log_density`` is overwritten: exponentials are slow in place.
+    """
+    if np.isnan(top_of(log_density)):
         return np.nan
+    for i in range(len(out)):
+        log_density[i] += log_weights[i]
+    top = top_of(log_density)
     if top == -np.inf:
         for i in range(len(out)):
             out[i] = 0.0
         return 0.0
-    exp_shifted(out, top, out)
+    exp_shifted(log_density, top, out)
     return 1.0
 
 

@@ -47,7 +47,7 @@ def plan_of(backward: Backward, model: Model, n_particles: int) -> kernels.Plan:
     """
     method = check_option("backward", backward.method, BACKWARD)
     n_draws = check_integer("n_backward", backward.n_draws, 1)
-    max_trials = n_particles if not model.vectorized else min(n_particles, _TRIALS_OF_ARRAYS)
+    max_trials = min(max(1, n_particles // 4), _TRIALS_OF_ARRAYS if model.vectorized else n_particles)
     if backward.max_trials is not None:
         max_trials = check_integer("max_trials", backward.max_trials, 0)
     if method == "auto":

@@ -2,7 +2,17 @@
 
 from numba import types
 
-__all__ = ["ADDITIVE", "LOG_AUXILIARY", "LOG_INITIAL", "LOG_TRANSITION", "LOG_WEIGHT", "MOVE", "RESAMPLE", "array", "read_only"]
+__all__ = [
+    "ADDITIVE",
+    "LOG_AUXILIARY",
+    "LOG_INITIAL",
+    "LOG_TRANSITION",
+    "LOG_WEIGHT",
+    "MOVE",
+    "RESAMPLE",
+    "array",
+    "read_only",
+]
 
 
 def array(ndim, dtype=types.float64):
