@@ -5,6 +5,7 @@ from ._filter import History, ParticleFilter
 from ._kalman import KalmanFilter
 from ._linear import LinearGaussianSystem, LocalLevel, LocalLinearTrend
 from ._paris import ParisSmoother
+from ._particle_gibbs import ParisianParticleGibbs
 from ._resample import resample
 from ._user_model import StateSpaceModel
 
@@ -20,6 +21,7 @@ __all__ = [
     "LocalLinearTrend",
     "MissingDensityError",
     "ParisSmoother",
+    "ParisianParticleGibbs",
     "ParticleDegeneracyError",
     "ParticleFilter",
     "PoissonAR",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mcstat.core.checks import check_integer, check_option, check_real
+from mcstat.core.checks import check_integer, check_option, check_real, frozen_view
 from mcstat.core.errors import InvalidData, ReliabilityWarning
 from mcstat.kernels.resampling import SCHEMES
 from mcstat.state_space import _filter_kernels as filtering
@@ -170,10 +170,11 @@ class ParisRun:
         InvalidData
             Where a density or the functional is not a finite number.
         """
+        path = nobody(self.model.dims[0]) if frozen is None else frozen
         length = self._chunk_length()
         for begin in range(0, len(y), length):
             rows = slice(begin, begin + length)
-            self._advance_chunk(y[rows], nobody(self.model.dims[0]) if frozen is None else frozen[rows])
+            self._advance_chunk(y[rows], frozen_view(path[rows]))
             after_chunk()
         return self
 
