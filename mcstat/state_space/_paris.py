@@ -52,9 +52,9 @@ class ParisSmoother(Estimator):
         Default N / 4 (at most 30 for array models). It changes the time, not the law.
     method, ess_threshold
         As of :class:`ParticleFilter`.
-    resampling : str, optional
-        As of :class:`ParticleFilter`; default ``"systematic"``, or ``"multinomial_iid"`` for Metropolis steps, whose
-        start must be an independent draw.
+    resampling : str
+        As of :class:`ParticleFilter`; ``"auto"`` is ``"systematic"``, or ``"multinomial_iid"`` for Metropolis steps,
+        whose start must be an independent draw.
     n_replicates : int
         Independent passes. The estimate is their mean, and their spread its standard error: one pass has none.
     n_jobs : int, optional
@@ -113,7 +113,7 @@ class ParisSmoother(Estimator):
         backward: str = "auto",
         max_trials: int | None = None,
         method: str = "bootstrap",
-        resampling: str | None = None,
+        resampling: str = "auto",
         ess_threshold: float = 0.5,
         n_replicates: int = 1,
         n_jobs: int | None = None,
@@ -182,7 +182,7 @@ class ParisSmoother(Estimator):
         n = check_integer("n_particles", self.n_particles, 1)
         plan = plan_of(Backward(self.backward, self.n_backward, self.max_trials), model, n)
         scheme = self.resampling
-        if scheme is None:
+        if isinstance(scheme, str) and scheme == "auto":
             scheme = "multinomial_iid" if plan.is_mcmc else "systematic"
         settings = filter_settings(n, self.method, scheme, self.ess_threshold)
         functional = additive(self.functional, model)

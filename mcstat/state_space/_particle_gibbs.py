@@ -86,9 +86,9 @@ class ParisianParticleGibbs(Estimator):
 
     Notes
     -----
-    O(n_chains n_iter T N M) time; O(T N) memory for each chain that runs, beside the paths. At an equal budget it lowers
-    the bias of PaRIS, not its mean squared error: use it where bias does the harm, with few particles, many averaged
-    replicates, or gradients in a learning loop. Resampling is multinomial, at every step.
+    O(n_chains n_iter T N M) time; O(T N) memory for each chain that runs, beside the paths. At an equal budget it
+    lowers the bias of PaRIS, not its mean squared error: use it where bias does the harm, with few particles, many
+    averaged replicates, or gradients in a learning loop. Resampling is multinomial, at every step.
 
     References
     ----------

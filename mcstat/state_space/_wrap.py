@@ -71,7 +71,8 @@ def _compiled_part(name: str, function: Function, shape: Shape) -> Any:
     except Exception as error:
         raise TypeError(
             f"{name} ({getattr(function, '__name__', 'function')}) cannot be compiled: {reason_of(error)}. Write it "
-            "with numbers, loops and functions that Numba knows, or for arrays of all particles at once with vectorized=True"
+            "with numbers, loops and functions that Numba knows, or for arrays of all particles at once with "
+            "vectorized=True"
         ) from error
 
 
