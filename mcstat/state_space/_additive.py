@@ -20,15 +20,25 @@ Functional = str | Function | Sequence[str | Function]
 
 
 class Additive(NamedTuple):
-    """A batch function (see :mod:`._model`): ``function(t, x_prev, sources, x, targets, y, theta, out)``.
+    """Functionals, side by side; holds no compiled code, so it pickles.
 
-    ``out`` (K, n_columns) gets h_t(x_prev[sources[q]], x[targets[q]]), of which ``columns`` are wanted.
+    Named functionals are computed all three where there are several parts; that costs less than it would to choose.
     """
 
-    function: Any
+    parts: tuple[str | Function, ...]
     n_columns: int
     columns: NDArray[np.int64]
     names: tuple[str, ...]
+
+    def function(self, model: Model) -> Any:
+        """Batch function (see :mod:`._model`) ``(t, x_prev, sources, x, targets, y, theta, out)``.
+
+        ``out`` (K, n_columns) gets h_t(x_prev[sources[q]], x[targets[q]]), of which ``columns`` are wanted.
+        """
+        functions = tuple(part for part in self.parts if not isinstance(part, str))
+        if len(self.parts) == 1 and not functions:
+            return _named(str(self.parts[0]), model)
+        return _combined(functions, len(functions) < len(self.parts), model)
 
 
 def additive(functional: Functional, model: Model) -> Additive:
@@ -38,15 +48,12 @@ def additive(functional: Functional, model: Model) -> Additive:
     ------
     InvalidParameter
         If it is neither one of the names, nor a function, nor a list of these.
-    TypeError
-        If a function of one particle cannot be compiled.
     """
     parts = _parts(functional)
     d = model.dims[0]
-    if len(parts) == 1 and isinstance(parts[0], str):
-        return Additive(_named(parts[0], model), d, np.arange(d), _names(parts, d))
-    functions = tuple(part for part in parts if not isinstance(part, str))
-    # Named functionals are computed all three where there is one; that costs less than it would to choose.
+    functions = [part for part in parts if not isinstance(part, str)]
+    if len(parts) == 1 and not functions:
+        return Additive(parts, d, np.arange(d), _names(parts, d))
     n_named = 3 * d if len(functions) < len(parts) else 0
     columns: list[int] = []
     for part in parts:
@@ -54,8 +61,7 @@ def additive(functional: Functional, model: Model) -> Additive:
             columns += range(NAMED.index(part) * d, (NAMED.index(part) + 1) * d)
         else:
             columns.append(n_named + functions.index(part))
-    combined = _combined(functions, n_named > 0, model)
-    return Additive(combined, n_named + len(functions), np.array(columns), _names(parts, d))
+    return Additive(parts, n_named + len(functions), np.array(columns), _names(parts, d))
 
 
 def _parts(functional: Any) -> tuple[str | Function, ...]:

@@ -110,7 +110,7 @@ def paris_tools(model: Model, settings: FilterSettings, functional: Additive, pl
 
         density = pointer_of("no_transition", "log_transition")
     loop = kernels.run_paris if model.vectorized else kernels.compiled_paris()
-    return loop, (*fk[:3], resample, density, functional.function)
+    return loop, (*fk[:3], resample, density, functional.function(model))
 
 
 def filter_settings(
