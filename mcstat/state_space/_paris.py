@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -271,7 +271,7 @@ class ParisSmoother(Estimator):
             notes.append(f"interrupted: {n} of {self._planned} replicates answer")
         if n == 1:
             notes.append("one pass does not know its error: n_replicates of 8 or more gives a standard error")
-        spread = {"std_error": np.full(values.shape[1], np.nan)}
+        spread: dict[str, Any] = {"std_error": np.full(values.shape[1], np.nan)}
         if n > 1:
             spread = {"cov": np.atleast_2d(np.cov(values, rowvar=False)) / n, "draws": values[:, None]}
         return Estimate(

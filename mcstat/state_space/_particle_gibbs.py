@@ -286,7 +286,7 @@ class ParisianParticleGibbs(Estimator):
         """Share of sweeps that changed the path, (T,)."""
         paths = self.paths_
         if paths.shape[1] < 2:
-            return np.full(paths.shape[2], np.nan)
+            return np.full(len(self._setup.y), np.nan)
         return np.asarray((paths[:, 1:] != paths[:, :-1]).any(axis=3).mean(axis=(0, 1)))
 
     def _make_estimate(self) -> Estimate:
@@ -300,7 +300,7 @@ class ParisianParticleGibbs(Estimator):
             notes.append(f"interrupted: {n_done} of {self._planned} sweeps answer")
         if n == 1:
             notes.append("one chain does not know its error: n_chains of 8 or more gives a standard error")
-        spread: dict[str, Any] = {"std_error": np.full(values.shape[1], np.nan)}
+        spread: dict[str, Any] = {"std_error": np.full(len(values[0]), np.nan)}
         if n > 1:
             spread = {"cov": np.atleast_2d(np.cov(values, rowvar=False)) / n}
         return Estimate(
