@@ -3,6 +3,7 @@ from ._distortion import Distortion, embedding_distortion
 from ._leverage import leverage_scores
 from ._lewis import LewisInfo, lewis_weights
 from ._regression import LpRegressor
+from ._rs2 import RS2Estimator
 from ._sampler import LpSampler
 from ._sensitivity import lp_sensitivities, total_sensitivity
 from ._streaming import MergeReduceCoreset, OnlineSampler
@@ -15,6 +16,7 @@ __all__ = [
     "LpSampler",
     "MergeReduceCoreset",
     "OnlineSampler",
+    "RS2Estimator",
     "embedding_distortion",
     "leverage_scores",
     "lewis_weights",

@@ -71,6 +71,25 @@ def coreset() -> Case:
     )
 
 
+def rs2() -> Case:
+    """A line with noise of variance one: the mean squared error of a good fit."""
+    from sklearn.linear_model import SGDRegressor
+
+    from mcstat.subsampling import RS2Estimator
+
+    return Case(
+        estimator=RS2Estimator(SGDRegressor(), n_rounds=20, validation_fraction=0.3, random_state=0),
+        fit=_uniform_noise(np.random.default_rng(4)),
+        truth={"mean squared error": 1.0},
+        draw=_uniform_noise,
+    )
+
+
+def _uniform_noise(rng: np.random.Generator) -> dict[str, Any]:
+    X = rng.normal(size=(1_500, 2))
+    return {"X": X, "y": X @ [1.0, -1.0] + rng.uniform(-np.sqrt(3), np.sqrt(3), size=1_500)}
+
+
 def _student_regression(rng: np.random.Generator) -> dict[str, Any]:
     X = rng.normal(size=(500, 2))
     return {"X": X, "y": 1.0 + X @ [2.0, -1.0] + rng.standard_t(4, size=500)}
