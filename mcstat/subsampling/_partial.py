@@ -150,6 +150,8 @@ class PartialFitEstimator(MetaEstimatorMixin, Estimator):  # type: ignore[misc] 
         if classifier:
             check_classification_targets(y)
             self.classes_ = np.arange(y.shape[1]) if several else np.unique(y)
+            if len(self.classes_) < 2:
+                raise InvalidData(f"y must hold at least two classes, got 1 class: {self.classes_[0]!r}")
         return X, y, weight
 
     def _check_weight(self, sample_weight: ArrayLike | None, n: int) -> FloatArray | None:
@@ -160,7 +162,9 @@ class PartialFitEstimator(MetaEstimatorMixin, Estimator):  # type: ignore[misc] 
             raise TypeError(f"sample_weight wants an estimator that takes it in partial_fit, {name} does not")
         weight = check_array("sample_weight", sample_weight, 1)
         if len(weight) != n or (weight < 0).any() or np.count_nonzero(weight) < 2:
-            raise InvalidData(f"sample_weight must hold {n} numbers >= 0, two of them positive, got {weight.shape}")
+            positive = f"{np.count_nonzero(weight > 0)} are positive, the others zero or less"
+            wanted = f"{n} weights >= 0, two of them positive"
+            raise InvalidData(f"sample_weight must hold {wanted}, got {len(weight)}: {positive}")
         return weight
 
     def __sklearn_is_fitted__(self) -> bool:

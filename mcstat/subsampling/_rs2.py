@@ -218,15 +218,16 @@ class RS2Estimator(PartialFitEstimator):
     def _make_estimate(self) -> Estimate:
         classifier = is_classifier(self.estimator_)
         done, notes = len(self.history_), []
+        name = "accuracy" if classifier else "mean squared error"
         if self.early_stopping:
             notes.append("the held-out rows also chose when to stop: the figure is a little too good")
         elif done < self.n_rounds:
             notes.append(f"interrupted after {done} of {self.n_rounds} rounds")
         return held_out_estimate(
             [self._losses],
-            ["accuracy" if classifier else "mean squared error"],
+            [name],
             classifier,
-            estimand="loss of the trained model on new rows",
+            estimand=f"{name} of the trained model on new rows",
             method=type(self).__name__,
             warnings=tuple(notes),
             diagnostics={
