@@ -22,7 +22,7 @@ from mcstat.core.laws import Binomial
 from mcstat.core.rng import Purpose, child_seed, stream
 from mcstat.core.supervised import check_features
 
-__all__ = ["Learner", "PartialFitEstimator", "held_out_estimate", "hold_out"]
+__all__ = ["Learner", "PartialFitEstimator", "held_out_estimate", "hold_out", "losses", "takes_weights"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -76,6 +76,11 @@ class Learner:
         self._first = {}
 
 
+def takes_weights(estimator: Any) -> bool:
+    """Whether ``partial_fit`` has a ``sample_weight``."""
+    return "sample_weight" in signature(estimator.partial_fit).parameters
+
+
 def hold_out(n: int, fraction: Any, root: SeedSequence, name: str) -> tuple[IntArray, IntArray]:
     """Rows to train on and rows held out, both ascending; at least one of each, unless the fraction is 0."""
     fraction = check_real("validation_fraction", fraction, 0.0, 1.0, closed="left")
@@ -126,8 +131,13 @@ class PartialFitEstimator(MetaEstimatorMixin, Estimator):  # type: ignore[misc] 
     estimator: Any
     estimator_: Any
 
-    def _check_data(self, X: Any, y: Any, sample_weight: Any) -> tuple[FloatArray, NDArray[Any], FloatArray | None]:
-        """X (n, d) as finite float64; y (n,) or (n, k); weights (n,) or None. Sets ``classes_`` of a classifier."""
+    def _check_data(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[FloatArray, NDArray[Any], FloatArray | None, NDArray[np.bool_]]:
+        """X (n, d) as finite float64; y (n,) or (n, k); weights (n,) or None; and which rows these are.
+
+        Rows of weight zero are left out: they must not fill rounds, nor be held out. Sets ``classes_``.
+        """
         if not hasattr(self.estimator, "partial_fit") or isinstance(self.estimator, type):
             raise TypeError(f"estimator must be an object with partial_fit, got {self.estimator!r}")
         if getattr(getattr(X, "dtype", None), "kind", "f") in "USMm":
@@ -144,20 +154,20 @@ class PartialFitEstimator(MetaEstimatorMixin, Estimator):  # type: ignore[misc] 
             words = str(error)
             raise InvalidData(words + " Data must be finite." * ("NaN" in words or "infinity" in words)) from error
         weight = self._check_weight(sample_weight, len(X))
-        if weight is not None and (weight == 0).any():
-            # Rows of weight zero must not fill rounds, nor the rows held out.
-            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+        kept = np.ones(len(X), dtype=bool) if weight is None else weight > 0
+        if weight is not None and not kept.all():
+            X, y, weight = X[kept], y[kept], weight[kept]
         if classifier:
             check_classification_targets(y)
             self.classes_ = np.arange(y.shape[1]) if several else np.unique(y)
             if len(self.classes_) < 2:
                 raise InvalidData(f"y must hold at least two classes, got 1 class: {self.classes_[0]!r}")
-        return X, y, weight
+        return X, y, weight, kept
 
     def _check_weight(self, sample_weight: ArrayLike | None, n: int) -> FloatArray | None:
         if sample_weight is None:
             return None
-        if "sample_weight" not in signature(self.estimator.partial_fit).parameters:
+        if not takes_weights(self.estimator):
             name = type(self.estimator).__name__
             raise TypeError(f"sample_weight wants an estimator that takes it in partial_fit, {name} does not")
         weight = check_array("sample_weight", sample_weight, 1)

@@ -13,7 +13,7 @@ def draw_subset(rng, order, swapped, subset):
     """
     n, m = order.shape[0], subset.shape[0]
     for i in range(m):
-        j = rng.integers(i, n)
+        j = i + int(rng.random() * (n - i))
         order[i], order[j] = order[j], order[i]
         swapped[i], subset[i] = j, order[i]
     for i in range(m - 1, -1, -1):
@@ -40,7 +40,7 @@ def draw_rows(rng, domains, first, order, cursor, rows):
     for i in range(domains.shape[0]):
         k = domains[i]
         here = first[k] + cursor[k]
-        j = rng.integers(here, first[k + 1])
+        j = here + int(rng.random() * (first[k + 1] - here))
         order[here], order[j] = order[j], order[here]
         rows[i] = order[here]
         cursor[k] += 1

@@ -166,7 +166,7 @@ class RS2Estimator(PartialFitEstimator):
         if self.target is not None:
             check_real("target", self.target)
         root, name = root_seed(self.random_state), type(self).__name__
-        X, y, weight = self._check_data(X, y, sample_weight)
+        X, y, weight, _ = self._check_data(X, y, sample_weight)
         train, test = hold_out(len(X), self.validation_fraction, root, name)
         if self.early_stopping and len(test) == 0:
             raise InvalidParameter("validation_fraction must be positive with early_stopping, got 0")
