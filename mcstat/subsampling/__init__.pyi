@@ -13,6 +13,7 @@ from ._mixtures import (
 from ._regression import LpRegressor
 from ._rs2 import RS2Estimator
 from ._sampler import LpSampler
+from ._selection import SelectionComparison, compare_selection
 from ._sensitivity import lp_sensitivities, total_sensitivity
 from ._streaming import MergeReduceCoreset, OnlineSampler
 
@@ -26,6 +27,8 @@ __all__ = [
     "MergeReduceCoreset",
     "OnlineSampler",
     "RS2Estimator",
+    "SelectionComparison",
+    "compare_selection",
     "embedding_distortion",
     "gradient_variance_gap",
     "leverage_scores",

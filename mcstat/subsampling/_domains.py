@@ -55,7 +55,7 @@ class DomainStream:
             domains = np.repeat(np.arange(len(counts)), counts)
         else:
             domains = np.empty(n_draws, dtype=np.int64)
-            draw_domains(self._rng, cumulative, domains)
+            draw_domains(self._rng.random(n_draws), cumulative, domains)
         rows = np.empty(n_draws, dtype=np.int64)
-        draw_rows(self._rng, domains, self._first, self._order, self._cursor, rows)
+        draw_rows(self._rng.random(n_draws), domains, self._first, self._order, self._cursor, rows)
         return rows, domains

@@ -79,7 +79,7 @@ class Rounds:
         if self.with_replacement:
             subset = np.empty(self.m, dtype=np.int64)
             rng = stream(self._root, self._name, Purpose.SAMPLE, k)
-            draw_subset(rng, self._identity, np.empty_like(subset), subset)
+            draw_subset(rng.random(self.m), self._identity, np.empty_like(subset), subset)
             return subset
         p, start = divmod(k * self.m, self.n)
         head = self._pass(p)[start : start + self.m]

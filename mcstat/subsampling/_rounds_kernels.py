@@ -1,4 +1,7 @@
-"""Drawing rows without replacement at a constant cost a row: Fisher and Yates' shuffle, a step at a time."""
+"""Drawing rows without replacement at a constant cost a row: Fisher and Yates' shuffle, a step at a time.
+
+The kernels take uniform numbers instead of a Generator, whose unboxing costs more than a small batch.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ from mcstat.kernels._jit import kernel
 
 
 @kernel
-def draw_subset(rng, order, swapped, subset):
+def draw_subset(uniform, order, swapped, subset):
     """Fill ``subset`` (m,) with a uniform m-subset of ``order`` (n,), shuffled; ``order`` is left as it was.
 
-    ``swapped`` (m,) is room for the swaps, which are undone: the subset depends on ``rng`` alone.
+    ``swapped`` (m,) is room for the swaps, which are undone: the subset depends on ``uniform`` (m,) alone.
     """
     n, m = order.shape[0], subset.shape[0]
     for i in range(m):
-        j = i + int(rng.random() * (n - i))
+        j = i + int(uniform[i] * (n - i))
         order[i], order[j] = order[j], order[i]
         swapped[i], subset[i] = j, order[i]
     for i in range(m - 1, -1, -1):
@@ -22,17 +25,17 @@ def draw_subset(rng, order, swapped, subset):
 
 
 @kernel
-def draw_domains(rng, cumulative, domains):
+def draw_domains(uniform, cumulative, domains):
     """Fill ``domains`` with draws from the probabilities whose running sums are ``cumulative`` (last one: 1)."""
     for i in range(domains.shape[0]):
-        u, k = rng.random(), 0
-        while u >= cumulative[k]:
+        k = 0
+        while uniform[i] >= cumulative[k]:
             k += 1
         domains[i] = k
 
 
 @kernel
-def draw_rows(rng, domains, first, order, cursor, rows):
+def draw_rows(uniform, domains, first, order, cursor, rows):
     """For each entry of ``domains`` the next row of that domain in a random order, anew when it is used up.
 
     Domain k owns ``order[first[k]:first[k + 1]]``; its first ``cursor[k]`` entries are used in the running pass.
@@ -40,7 +43,7 @@ def draw_rows(rng, domains, first, order, cursor, rows):
     for i in range(domains.shape[0]):
         k = domains[i]
         here = first[k] + cursor[k]
-        j = here + int(rng.random() * (first[k + 1] - here))
+        j = here + int(uniform[i] * (first[k + 1] - here))
         order[here], order[j] = order[j], order[here]
         rows[i] = order[here]
         cursor[k] += 1
