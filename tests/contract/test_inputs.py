@@ -110,19 +110,15 @@ MUST_REFUSE = {
     "n_particles": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "n_iter": ["?", 0, 0.5, True, None, []],
     "delta": ["?", -0.1, 1.0, np.nan, None, []],
-    "n_draws": ["?", 0, 0.5, True, None, []],
+    "n_draws": ["?", -1, 0.5, True, None, []],
     "max_explore": ["?", 0.0, 1.0, np.nan, None, True],
     "chunk_size": ["?", 0, 0.5, True],
     "prior": ["?", 1.0, None, (0.0, 1.0), (1.0,), (1.0, np.nan)],
     "threshold": ["?", np.nan, None, True, []],
     "split": ["?", 0.0, 1.0, np.nan, None, True],
     "n_guesses": ["?", 0, 0.5, np.nan, True, []],
-    **dict.fromkeys(["interval", "spread"], NONSENSE),
     "rho": ["?", 0.0, 1.0, np.nan, None, True],
     "target_cv": ["?", 0.0, -1.0, np.nan, None, True],
-    "family": NONSENSE,
-    "control": NONSENSE,
-    "covariance": NONSENSE,
     "functional": [*NONSENSE, [], ["sum_x", "sum_x"], ["sum_x", 3]],
     "n_backward": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "backward": NONSENSE,
@@ -134,9 +130,10 @@ MUST_REFUSE = {
     "ess_threshold": ["?", -0.1, 1.1, np.nan, None, True, []],
     "quantiles": [[0.0], [1.0], ["?"], [np.nan]],
     **dict.fromkeys(
-        ["control", "covariance", "design", "family", "interval", "levels", "method", "model", "resampling"], NONSENSE
+        ["control", "covariance", "design", "family", "interval", "levels", "method", "model", "resampling", "score"],
+        NONSENSE,
     ),
-    "score": NONSENSE,
+    "spread": NONSENSE,
 }
 
 
