@@ -114,7 +114,7 @@ MUST_REFUSE = {
     "max_explore": ["?", 0.0, 1.0, np.nan, None, True],
     "chunk_size": ["?", 0, 0.5, True],
     "prior": ["?", 1.0, None, (0.0, 1.0), (1.0,), (1.0, np.nan)],
-    "threshold": ["?", np.nan, None, True, []],
+    "threshold": ["?", np.nan, True, []],
     "split": ["?", 0.0, 1.0, np.nan, None, True],
     "n_guesses": ["?", 0, 0.5, np.nan, True, []],
     "rho": ["?", 0.0, 1.0, np.nan, None, True],
