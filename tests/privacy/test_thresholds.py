@@ -46,7 +46,7 @@ def assert_holds(lower, eps):
 
 @pytest.mark.parametrize("eps", [0.0, 2.0])
 def test_the_largest_uncorrected_bound_is_invalid(eps):
-    runs = 400
+    runs = 300
     held = sum(best_threshold(laplace(eps, 200, seed)[0], JEFFREYS, LEVEL).lower <= eps for seed in range(runs))
     assert held < LEVEL * runs
     assert binomial_p_value(held, runs, LEVEL) < 1e-6
@@ -55,7 +55,7 @@ def test_the_largest_uncorrected_bound_is_invalid(eps):
 WAYS = {
     "explicit": lambda challenges, rng: explicit(challenges, EXACT, LEVEL, 0.5),
     "split": lambda challenges, rng: split(challenges, JEFFREYS, LEVEL, rng),
-    "multisplit": lambda challenges, rng: multisplit(challenges, JEFFREYS, LEVEL, rng, n_splits=5),
+    "multisplit": lambda challenges, rng: multisplit(challenges, JEFFREYS, LEVEL, rng, n_splits=3),
     "bonferroni": lambda challenges, rng: bonferroni(challenges, EXACT, LEVEL),
     "dkw": lambda challenges, rng: dkw(challenges, 0.0, LEVEL),
 }
@@ -64,7 +64,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("eps", [0.0, 2.0])
 def test_ours_hold_their_level(way, eps):
-    assert_holds(lambda seed: WAYS[way](*laplace(eps, 100, seed)).lower, eps)
+    assert_holds(lambda seed: WAYS[way](*laplace(eps, 60, seed)).lower, eps)
 
 
 @pytest.mark.parametrize("way", WAYS)
