@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numba
 
-__all__ = ["cache_folder", "kernel", "part", "pointer"]
+__all__ = ["cache_folder", "driver_part", "kernel", "part", "pointer"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -76,6 +76,11 @@ def part(function: Callable[..., Any], signature: Any = None) -> Any:
     if signature is None:
         return numba.njit(inline="always", error_model="numpy")(function)  # noqa: TID251
     return numba.njit(signature, error_model="numpy")(function)  # noqa: TID251
+
+
+def driver_part(function: Function) -> Function:
+    """A piece of a driver that takes function pointers: compiled within its callers, plain Python outside of them."""
+    return numba.extending.register_jitable(function)  # type: ignore[no-any-return]
 
 
 @contextmanager

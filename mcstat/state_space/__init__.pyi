@@ -4,6 +4,8 @@ from ._errors import BoundViolationError, MissingDensityError, ParticleDegenerac
 from ._filter import History, ParticleFilter
 from ._kalman import KalmanFilter
 from ._linear import LinearGaussianSystem, LocalLevel, LocalLinearTrend
+from ._paris import ParisSmoother
+from ._particle_gibbs import ParisianParticleGibbs
 from ._resample import resample
 from ._user_model import StateSpaceModel
 
@@ -18,6 +20,8 @@ __all__ = [
     "LocalLevel",
     "LocalLinearTrend",
     "MissingDensityError",
+    "ParisSmoother",
+    "ParisianParticleGibbs",
     "ParticleDegeneracyError",
     "ParticleFilter",
     "PoissonAR",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mcstat.core.registry import Case
 
 
@@ -40,3 +42,31 @@ def forward_backward() -> Case:
     paths = {(0, 0): 0.45 * 0.8 * 0.8, (0, 1): 0.05 * 0.8 * 0.3, (1, 0): 0.1 * 0.3 * 0.8, (1, 1): 0.4 * 0.3 * 0.3}
     truth = (paths[0, 0] + paths[0, 1]) / sum(paths.values())
     return Case(estimator=ForwardBackward(DiscreteHMM()), fit={"y": np.array([0.0, 0.0])}, truth={"P(x[0]=0)": truth})
+
+
+def _sum_of_states() -> tuple[dict[str, Any], dict[str, float]]:
+    """Twelve observations of a linear Gaussian model, and the expected sum of its states by the joint normal law."""
+    import numpy as np
+
+    y = np.array([0.4, -0.3, 0.8, 2.1, 1.7, 0.2, -1.1, -2.4, -1.9, -2.2, -0.6, 0.3])
+    lags = np.abs(np.subtract.outer(np.arange(12), np.arange(12)))
+    prior = 0.9**lags / (1 - 0.9**2)
+    return {"y": y}, {"sum_x": float(np.sum(prior @ np.linalg.solve(prior + 0.5**2 * np.eye(12), y)))}
+
+
+def paris_smoother() -> Case:
+    """With so many particles that the bias is far below the standard error."""
+    from mcstat.state_space import LinearGaussian, ParisSmoother
+
+    fit, truth = _sum_of_states()
+    smoother = ParisSmoother(LinearGaussian(), "sum_x", n_particles=1000, n_replicates=8, random_state=0)
+    return Case(estimator=smoother, fit=fit, truth=truth)
+
+
+def parisian_particle_gibbs() -> Case:
+    """Few particles: the sweeps remove the bias."""
+    from mcstat.state_space import LinearGaussian, ParisianParticleGibbs
+
+    fit, truth = _sum_of_states()
+    gibbs = ParisianParticleGibbs(LinearGaussian(), "sum_x", n_particles=30, n_iter=60, random_state=0)
+    return Case(estimator=gibbs, fit=fit, truth=truth)

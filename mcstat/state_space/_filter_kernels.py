@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from mcstat.kernels._jit import kernel
+from mcstat.kernels._jit import driver_part, kernel
 from mcstat.kernels.exponential import exp_shifted
 from mcstat.state_space._signatures import LOG_AUXILIARY, LOG_WEIGHT, MOVE, RESAMPLE, array, read_only
 
@@ -40,39 +40,63 @@ class Trace(NamedTuple):
     ancestors: np.ndarray  # (T, N) int64
 
 
-def run_filter(
-    rng, move, log_weight, log_auxiliary, resample, theta, y, start, cloud, trace, noise, kind, uniforms, threshold, aux
-):
-    """Steps ``start``, ``start + 1``, ... for the rows of y (T, p); OK or the failure, and the time where it ended.
+class FilterTools(NamedTuple):
+    """Buffers and settings of :func:`filter_step`."""
 
-    ``noise`` (N, q) and ``uniforms`` are buffers for the draws of a move and of a resampling, which happens where the
-    effective sample size is below ``threshold`` N. ``aux`` (N,) takes first-stage log-weights, or has length 0.
+    noise: np.ndarray  # (N, q), for the draws of a move
+    kind: int  # of the noise
+    uniforms: np.ndarray  # (1, u), for one resampling
+    threshold: float  # resample where the effective sample size is below this share of N
+    aux: np.ndarray  # (N,) for first-stage log-weights, or length 0
+    potential: np.ndarray  # (N,)
+
+
+@driver_part
+def filter_step(rng, move, log_weight, log_auxiliary, resample, theta, y, k, t, frozen, cloud, trace, tools):
+    """Step t, for row k of y and of ``trace``; OK or the failure.
+
+    ``frozen`` (T, d) is a path that particle 0 follows, its own ancestor (conditional particle filter), or has length
+    0. The law of the others is right for resampling at every step by independent draws.
     """
     log_weights, weights, ancestors = cloud.log_weights, cloud.weights, cloud.ancestors
-    potential = np.empty(len(weights))
+    x, x_prev = cloud.x[t % 2], cloud.x[(t + 1) % 2]
+    resampled = False
+    if t > 0:
+        if len(tools.aux) > 0:
+            log_auxiliary(t, x_prev, y[k], theta, tools.aux)
+        resampled = choose(tools.threshold, log_weights, tools.aux, weights, ancestors)
+        if resampled:
+            fill_uniform(rng, tools.uniforms.reshape(tools.uniforms.size))
+            resample(weights, tools.uniforms.reshape(tools.uniforms.size), ancestors)
+            if len(frozen) > 0:
+                ancestors[0] = 0
+            restart(log_weights, tools.aux, weights, ancestors)
+    fill_noise(rng, tools.kind, tools.noise)
+    move(rng, t, x_prev, ancestors, tools.noise, y[k], theta, x)
+    if len(frozen) > 0:
+        for j in range(x.shape[1]):
+            x[0, j] = frozen[k, j]
+    log_weight(t, x_prev, ancestors, x, y[k], theta, tools.potential)
+    increment = reweight(log_weights, tools.potential, weights)
+    if not np.isfinite(increment):
+        return NOT_A_NUMBER if np.isnan(increment) else ALL_DEAD
+    trace.increments[k] = increment
+    trace.resampled[k] = resampled
+    trace.ess[k] = moments(x, weights, trace.mean[k], trace.var[k])
+    if len(trace.x) > 0:
+        store(x, log_weights, ancestors, trace.x[k], trace.log_weights[k], trace.ancestors[k])
+    return OK
+
+
+def run_filter(rng, move, log_weight, log_auxiliary, resample, theta, y, start, frozen, cloud, trace, tools):
+    """Steps ``start``, ``start + 1``, ... for the rows of y (T, p); OK or the failure, and the time where it ended."""
     for k in range(len(y)):
         t = start + k
-        x, x_prev = cloud.x[t % 2], cloud.x[(t + 1) % 2]
-        resampled = False
-        if t > 0:
-            if len(aux) > 0:
-                log_auxiliary(t, x_prev, y[k], theta, aux)
-            resampled = choose(threshold, log_weights, aux, weights, ancestors)
-            if resampled:
-                fill_uniform(rng, uniforms.reshape(uniforms.size))
-                resample(weights, uniforms.reshape(uniforms.size), ancestors)
-                restart(log_weights, aux, weights, ancestors)
-        fill_noise(rng, kind, noise)
-        move(rng, t, x_prev, ancestors, noise, y[k], theta, x)
-        log_weight(t, x_prev, ancestors, x, y[k], theta, potential)
-        increment = reweight(log_weights, potential, weights)
-        if not np.isfinite(increment):
-            return (NOT_A_NUMBER if np.isnan(increment) else ALL_DEAD), t
-        trace.increments[k] = increment
-        trace.resampled[k] = resampled
-        trace.ess[k] = moments(x, weights, trace.mean[k], trace.var[k])
-        if len(trace.x) > 0:
-            store(x, log_weights, ancestors, trace.x[k], trace.log_weights[k], trace.ancestors[k])
+        status = filter_step(
+            rng, move, log_weight, log_auxiliary, resample, theta, y, k, t, frozen, cloud, trace, tools
+        )
+        if status != OK:
+            return status, t
     return OK, start + len(y)
 
 
@@ -220,18 +244,23 @@ def moments(x, weights, mean, var):
     return total * total / squares
 
 
-@cache
-def compiled_filter():
-    """:func:`run_filter` for function pointers: compiled once for all models, cached for the next process."""
+def filter_types():
+    """Numba's types of :class:`Cloud`, :class:`Trace` and :class:`FilterTools`."""
     t = numba.types
     cloud = t.NamedTuple((array(3), array(1), array(1), array(1, t.int64)), Cloud)
     trace = t.NamedTuple(
         (array(1), array(1), array(1, t.int64), array(2), array(2), array(3), array(2), array(2, t.int64)), Trace
     )
+    return cloud, trace, t.NamedTuple((array(2), t.int64, array(2), t.float64, array(1), array(1)), FilterTools)
+
+
+@cache
+def compiled_filter():
+    """:func:`run_filter` for function pointers: compiled once for all models, cached for the next process."""
+    t = numba.types
     pointers = [t.FunctionType(signature) for signature in (MOVE, LOG_WEIGHT, LOG_AUXILIARY, RESAMPLE)]
-    arguments = (t.npy_rng, *pointers, read_only(1), read_only(2), t.int64, cloud, trace)
-    buffers = (array(2), t.int64, array(2), t.float64, array(1))
-    return kernel(run_filter, t.UniTuple(t.int64, 2)(*arguments, *buffers))
+    arguments = (t.npy_rng, *pointers, read_only(1), read_only(2), t.int64, read_only(2), *filter_types())
+    return kernel(run_filter, t.UniTuple(t.int64, 2)(*arguments))
 
 
 @cache

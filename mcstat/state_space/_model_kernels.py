@@ -29,6 +29,10 @@ def no_auxiliary(t, x_prev, y, theta, out):
     """Stands where a filter has no first-stage weights; never called."""
 
 
+def no_transition(t, x_prev, sources, x, targets, theta, out):
+    """Stands where a smoother has no transition density; never called."""
+
+
 # A stationary first-order autoregression, theta = (mu, rho, sigma, ...).
 
 

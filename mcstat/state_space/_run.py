@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mcstat.core.checks import frozen_view
 from mcstat.core.errors import InvalidData
 from mcstat.kernels._jit import pointer
 from mcstat.kernels.resampling import SCHEMES
@@ -92,23 +93,15 @@ class FilterRun:
 
     def _advance_chunk(self, y: FloatArray) -> None:
         model, settings = self.model, self.settings
-        n, (d, q, _) = settings.n_particles, model.dims
+        n, d = settings.n_particles, model.dims[0]
         keep = settings.store_history or bool(settings.quantiles)
-        trace = _empty_trace(len(y), n, d, keep)
+        trace = empty_trace(len(y), n, d, keep)
         loop, fk, resample = tools(model, settings)
-        uniforms = np.empty((1, SCHEMES[settings.resampling][1](n, n)))
-        aux = np.zeros(n if fk.auxiliary else 0)
         status, self.time = loop(
-            self.rng, *fk[:3], resample, model.packed(), y, self.time, self.cloud, trace,
-            np.zeros((n, q)), kernels.KINDS[model.noise], uniforms, settings.ess_threshold, aux,
+            self.rng, *fk[:3], resample, model.packed(), y, self.time, nobody(d), self.cloud, trace,
+            filter_tools(model, settings),
         )  # fmt: skip
-        if status == kernels.ALL_DEAD:
-            raise ParticleDegeneracyError(self.time, self.name)
-        if status == kernels.NOT_A_NUMBER:
-            raise InvalidData(
-                f"a log density is NaN or +inf at time {self.time} of {self.name}; with method "
-                f"{settings.method!r} that is {_densities(settings.method)}"
-            )
+        raise_failure(status, self.time, self.name, settings.method)
         self.chunks.append(self._seen(trace))
 
     def _seen(self, trace: kernels.Trace) -> dict[str, Any]:
@@ -132,7 +125,36 @@ class FilterRun:
         return np.asarray(self.cloud.x[(self.time + 1) % 2])
 
 
-def _empty_trace(n_times: int, n: int, d: int, keep: bool) -> kernels.Trace:
+def filter_tools(model: Model, settings: FilterSettings) -> kernels.FilterTools:
+    """Buffers and settings of a filter step."""
+    n, q = settings.n_particles, model.dims[1]
+    return kernels.FilterTools(
+        noise=np.zeros((n, q)),
+        kind=kernels.KINDS[model.noise],
+        uniforms=np.empty((1, SCHEMES[settings.resampling][1](n, n))),
+        threshold=settings.ess_threshold,
+        aux=np.zeros(n if settings.method == "auxiliary" else 0),
+        potential=np.empty(n),
+    )
+
+
+def nobody(d: int) -> FloatArray:
+    """No frozen path."""
+    return frozen_view(np.empty((0, d)))
+
+
+def raise_failure(status: int, time: int, name: str, method: str) -> None:
+    """The exception of a filter step that failed."""
+    if status == kernels.ALL_DEAD:
+        raise ParticleDegeneracyError(time, name)
+    if status == kernels.NOT_A_NUMBER:
+        raise InvalidData(
+            f"a log density is NaN or +inf at time {time} of {name}; with method {method!r} that is "
+            f"{_densities(method)}"
+        )
+
+
+def empty_trace(n_times: int, n: int, d: int, keep: bool) -> kernels.Trace:
     kept = n_times if keep else 0
     return kernels.Trace(
         increments=np.empty(n_times),

@@ -2,7 +2,17 @@
 
 from numba import types
 
-__all__ = ["LOG_AUXILIARY", "LOG_INITIAL", "LOG_TRANSITION", "LOG_WEIGHT", "MOVE", "RESAMPLE", "array", "read_only"]
+__all__ = [
+    "ADDITIVE",
+    "LOG_AUXILIARY",
+    "LOG_INITIAL",
+    "LOG_TRANSITION",
+    "LOG_WEIGHT",
+    "MOVE",
+    "RESAMPLE",
+    "array",
+    "read_only",
+]
 
 
 def array(ndim, dtype=types.float64):
@@ -23,6 +33,7 @@ MOVE = types.void(types.npy_rng, types.int64, _PARTICLES, _INDICES, _PARTICLES, 
 LOG_WEIGHT = types.void(types.int64, _PARTICLES, _INDICES, _PARTICLES, _Y, _THETA, array(1))
 LOG_AUXILIARY = types.void(types.int64, _PARTICLES, _Y, _THETA, array(1))
 LOG_TRANSITION = types.void(types.int64, _PARTICLES, _INDICES, _PARTICLES, _INDICES, _THETA, array(1))
+ADDITIVE = types.void(types.int64, _PARTICLES, _INDICES, _PARTICLES, _INDICES, _Y, _THETA, _PARTICLES)
 LOG_INITIAL = types.void(_PARTICLES, _THETA, array(1))
 RESAMPLE = types.void(array(1), array(1), _INDICES)
 

@@ -69,13 +69,17 @@ def _compiled_part(name: str, function: Function, shape: Shape) -> Any:
     try:
         return part(getattr(function, "py_func", function), _part_signature(name, shape))
     except Exception as error:
-        # Numba's first line only says that it failed; the reason stands below it.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip() and "nopython" not in line]
-        reason = lines[0] if lines else type(error).__name__
         raise TypeError(
-            f"{name} ({getattr(function, '__name__', 'function')}) cannot be compiled: {reason}. Write it with "
-            "numbers, loops and functions that Numba knows, or for arrays of all particles at once with vectorized=True"
+            f"{name} ({getattr(function, '__name__', 'function')}) cannot be compiled: {reason_of(error)}. Write it "
+            "with numbers, loops and functions that Numba knows, or for arrays of all particles at once with "
+            "vectorized=True"
         ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why Numba could not compile: its first line only says that it failed, the reason stands below it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "nopython" not in line]
+    return lines[0] if lines else type(error).__name__
 
 
 def _part_signature(name: str, shape: Shape) -> Any:
@@ -104,13 +108,13 @@ def _part_signature(name: str, shape: Shape) -> Any:
 
 
 @cache
-def _flat(dim: int) -> Any:
+def flat(dim: int) -> Any:
     """(n, dim) such that row i is a number where dim is 1."""
     return part(lambda a: a.reshape(a.size)) if dim == 1 else part(lambda a: a)
 
 
 @cache
-def _observed(dim: int) -> Any:
+def seen_as(dim: int) -> Any:
     """Observation (dim,) as a number where dim is 1."""
     return part(lambda y: y[0]) if dim == 1 else part(lambda y: y)
 
@@ -141,7 +145,7 @@ def _draw(function: Any, shape: Shape) -> Any:
 
 
 def _move(f: dict[str, Any], shape: Shape) -> Function:
-    states, noises = _flat(shape.state), _flat(shape.noise)
+    states, noises = flat(shape.state), flat(shape.noise)
     draw_initial, draw_transition = _draw(f["initial"], shape), _draw(f["transition"], shape)
 
     def move(rng, t, x_prev, ancestors, noise, y, theta, x):  # type: ignore[no-untyped-def]
@@ -159,7 +163,7 @@ def _move(f: dict[str, Any], shape: Shape) -> Function:
 def _guided_move(f: dict[str, Any], shape: Shape) -> Function:
     from mcstat.state_space._model_kernels import missing
 
-    states, noises, observed = _flat(shape.state), _flat(shape.noise), _observed(shape.observation)
+    states, noises, observed = flat(shape.state), flat(shape.noise), seen_as(shape.observation)
     unguided = part(_move(f, shape))
     draw_initial, draw_next = _draw(f["initial_proposal"], shape), _draw(f["proposal"], shape)
 
@@ -181,7 +185,7 @@ def _guided_move(f: dict[str, Any], shape: Shape) -> Function:
 def _log_weight(f: dict[str, Any], shape: Shape) -> Function:
     from mcstat.state_space._model_kernels import missing
 
-    states, observed, density = _flat(shape.state), _observed(shape.observation), f["observation_log_density"]
+    states, observed, density = flat(shape.state), seen_as(shape.observation), f["observation_log_density"]
 
     def log_weight(t, x_prev, ancestors, x, y, theta, out):  # type: ignore[no-untyped-def]
         xs, seen, unknown = states(x), observed(y), missing(y)
@@ -194,7 +198,7 @@ def _log_weight(f: dict[str, Any], shape: Shape) -> Function:
 def _guided_log_weight(f: dict[str, Any], shape: Shape) -> Function:
     from mcstat.state_space._model_kernels import missing
 
-    states, observed, density = _flat(shape.state), _observed(shape.observation), f["observation_log_density"]
+    states, observed, density = flat(shape.state), seen_as(shape.observation), f["observation_log_density"]
     log_initial, log_transition = f["initial_log_density"], f["transition_log_density"]
     log_first, log_next = f["initial_proposal_log_density"], f["proposal_log_density"]
 
@@ -216,7 +220,7 @@ def _guided_log_weight(f: dict[str, Any], shape: Shape) -> Function:
 def _log_auxiliary(f: dict[str, Any], shape: Shape) -> Function:
     from mcstat.state_space._model_kernels import missing
 
-    states, observed, weight = _flat(shape.state), _observed(shape.observation), f["auxiliary_log_weight"]
+    states, observed, weight = flat(shape.state), seen_as(shape.observation), f["auxiliary_log_weight"]
 
     def log_auxiliary(t, x_prev, y, theta, out):  # type: ignore[no-untyped-def]
         before, seen, unknown = states(x_prev), observed(y), missing(y)
@@ -227,7 +231,7 @@ def _log_auxiliary(f: dict[str, Any], shape: Shape) -> Function:
 
 
 def _log_transition(f: dict[str, Any], shape: Shape) -> Function:
-    states, density = _flat(shape.state), f["transition_log_density"]
+    states, density = flat(shape.state), f["transition_log_density"]
 
     def log_transition(t, x_prev, sources, x, targets, theta, out):  # type: ignore[no-untyped-def]
         before, xs = states(x_prev), states(x)
@@ -238,7 +242,7 @@ def _log_transition(f: dict[str, Any], shape: Shape) -> Function:
 
 
 def _log_initial(f: dict[str, Any], shape: Shape) -> Function:
-    states, density = _flat(shape.state), f["initial_log_density"]
+    states, density = flat(shape.state), f["initial_log_density"]
 
     def log_initial(x, theta, out):  # type: ignore[no-untyped-def]
         xs = states(x)

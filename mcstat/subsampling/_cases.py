@@ -71,6 +71,45 @@ def coreset() -> Case:
     )
 
 
+def rs2() -> Case:
+    """A line with noise of variance one: the mean squared error of a good fit."""
+    from sklearn.linear_model import SGDRegressor
+
+    from mcstat.subsampling import RS2Estimator
+
+    return Case(
+        estimator=RS2Estimator(SGDRegressor(), n_rounds=20, validation_fraction=0.3, random_state=0),
+        fit=_uniform_noise(np.random.default_rng(4)),
+        truth={"mean squared error": 1.0},
+        draw=_uniform_noise,
+    )
+
+
+def balanced_sgd() -> Case:
+    """A large and a small domain that share a line: the mean squared error of a good fit in each."""
+    from sklearn.linear_model import SGDRegressor
+
+    from mcstat.subsampling import BalancedSGD
+
+    return Case(
+        estimator=BalancedSGD(
+            SGDRegressor(), strategy="cooldown", n_iter=50, validation_fraction=0.4, n_evaluations=2, random_state=0
+        ),
+        fit=_two_domains(np.random.default_rng(5)),
+        truth={"mean squared error[0.0]": 1.0, "mean squared error[1.0]": 1.0},
+        draw=_two_domains,
+    )
+
+
+def _two_domains(rng: np.random.Generator) -> dict[str, Any]:
+    return _uniform_noise(rng) | {"groups": np.repeat([0.0, 1.0], [1_000, 500])}
+
+
+def _uniform_noise(rng: np.random.Generator) -> dict[str, Any]:
+    X = rng.normal(size=(1_500, 2))
+    return {"X": X, "y": X @ [1.0, -1.0] + rng.uniform(-np.sqrt(3), np.sqrt(3), size=1_500)}
+
+
 def _student_regression(rng: np.random.Generator) -> dict[str, Any]:
     X = rng.normal(size=(500, 2))
     return {"X": X, "y": 1.0 + X @ [2.0, -1.0] + rng.standard_t(4, size=500)}
