@@ -257,7 +257,7 @@ class ParisianParticleGibbs(Estimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         """Every chain has finished a sweep."""
-        sweeps = getattr(self, "_sweeps", ())
+        sweeps = getattr(self, "_sweeps", [])
         return bool(sweeps) and bool(sweeps[0])
 
     def _stack(self, name: str) -> NDArray[Any]:

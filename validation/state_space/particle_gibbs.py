@@ -35,7 +35,7 @@ def _spread(errors: np.ndarray[Any, Any]) -> tuple[float, float, float]:
 
 def equal_budget(quick: bool, n_jobs: int) -> list[Claim]:
     """Bias at C = 250 particles a time step, where PaRIS's is not hidden by noise; RMSE as it comes out."""
-    runs = 200 if quick else 2000
+    runs = 60 if quick else 2000
     paris = ParisSmoother(MODEL, "sum_cross", 250, n_replicates=runs, n_jobs=n_jobs, random_state=0, verbose=False)
     plain = paris.fit(Y).estimate().draws[:, 0, 0] - TRUTH
     bias, error, rmse = _spread(plain)
@@ -131,7 +131,7 @@ def bias_by_sweep(quick: bool, n_jobs: int) -> list[Claim]:
 
 def error_of_budget(quick: bool, n_jobs: int) -> list[Claim]:
     """Log-log slope of the mean squared error in N (k - k0)."""
-    runs = 100 if quick else 600
+    runs = 25 if quick else 600
     sizes, errors = [], []
     for n in (25, 50, 100):
         sweeps = _errors(n, 60, runs, n_jobs)[:, 12:]
