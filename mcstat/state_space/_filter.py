@@ -91,8 +91,10 @@ class ParticleFilter(Estimator):
     ReliabilityWarning
         Where the effective sample size falls below 10.
 
-    Notes ----- O(T N) time; O(N) memory beside what is returned, so T = 10^6 is no obstacle. exp(loglik) is unbiased
-    for any scheme, threshold and method; loglik itself has a bias of about -var(loglik) / 2.
+    Notes
+    -----
+    O(T N) time; O(N) memory beside what is returned, so T = 10^6 is no obstacle. exp(loglik) is unbiased for any
+    scheme, threshold and method; loglik itself has a bias of about -var(loglik) / 2.
 
     References
     ----------

@@ -40,8 +40,10 @@ class KalmanFilter(Estimator):
     sum_xx_, sum_cross_ : ndarray, shape (d, d)
         Given y, the expected sums of x_t, of x_t x_t^T, and of x_{t-1} x_t^T over t >= 1.
 
-    Notes ----- Updates are in Joseph's form and smoothed covariances are sums of positive semidefinite terms, so no
-    covariance loses symmetry or sign. O(T d^3) time, O(T d^2) memory.
+    Notes
+    -----
+    Updates are in Joseph's form and smoothed covariances are sums of positive semidefinite terms, so no covariance
+    loses symmetry or sign. O(T d^3) time, O(T d^2) memory.
 
     References ---------- .. [1] Rauch, H. E., Tung, F. and Striebel, C. T. (1965). Maximum likelihood estimates of
     linear dynamic systems. AIAA

@@ -64,8 +64,10 @@ class StateSpaceModel(Model):
     cdf : callable, optional
         ``(t, x, y, theta)``: P(Y_t <= y) for an array of all states, NumPy, for residuals.
 
-    Notes ----- A compiled function must not raise, and what it takes from outside is read once. Compiling takes about
-    a second, once a process; users' functions that are equal objects are compiled once.
+    Notes
+    -----
+    A compiled function must not raise, and what it takes from outside is read once. Compiling takes about a second,
+    once a process; users' functions that are equal objects are compiled once.
 
     Examples
     --------
