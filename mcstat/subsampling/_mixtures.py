@@ -73,7 +73,7 @@ def temperature_probabilities(sizes: ArrayLike, tau: float, *, allow_empty: bool
     counts = _check_sizes(sizes, allow_empty)
     # By logarithms, relative to the largest: a size to the power of 1/tau overflows for small tau.
     powers, some = np.zeros(len(counts)), counts > 0
-    powers[some] = np.exp(np.log(counts[some] / counts.max()) / check_tau("tau", tau))
+    powers[some] = np.exp((np.log(counts[some]) - np.log(counts.max())) / check_tau("tau", tau))
     return np.asarray(powers / powers.sum())
 
 
