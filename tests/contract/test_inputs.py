@@ -127,6 +127,10 @@ MUST_REFUSE = {
     "n_chains": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "initial_path": ["?", [np.nan], [[[0.0]]], 0.5],
     "n_replicates": ["?", 0, -3, 0.5, np.nan, True, None, []],
+    "ratio": ["?", 0.0, 1.1, np.nan, True, None, []],
+    "n_rounds": ["?", 0, -3, 0.5, True, None, []],
+    "n_evaluations": ["?", 0, 0.5, True, None, []],
+    "tau": ["?", 0.0, -1.0, np.nan, None, True],
     "ess_threshold": ["?", -0.1, 1.1, np.nan, None, True, []],
     "quantiles": [[0.0], [1.0], ["?"], [np.nan]],
     **dict.fromkeys(
