@@ -26,8 +26,8 @@ print("eights to learn from:", np.sum(train_y == 8), "of", len(train_y), "rows; 
 
 # %%
 # A temperature of 1 draws classes in proportion to their size, a high one draws all classes alike. The alarm says how
-# often the few eights will come round: many passes invite overfitting, which is what the cooldown is for. Training
-# is too short to overfit here, so that cooling down only unlearns some of the eights again.
+# often the few eights will come round: many passes invite overfitting, which is what the cooldown is for. Training is
+# too short to overfit here, so that cooling down only unlearns some of the eights again.
 ways = {
     "in proportion": {"tau": 1.0},
     "temperature 3": {"tau": 3.0},
@@ -63,9 +63,8 @@ ax.legend()
 print(models["temperature 3"].estimate().to_frame()[["term", "estimate", "conf_low", "conf_high"]].round(3))
 
 # %%
-# When the question is not balance but time, a fresh random twentieth of the rows each round (*RS2*) is as good as
-# all rows
-# for the same number of updates, and much better than a fixed one. The comparison always shows the full data on a
+# When the question is not balance but time, a fresh random twentieth of the rows each round (*RS2*) is as good as all
+# rows for the same number of updates, and much better than a fixed one. The comparison always shows the full data on a
 # schedule of equal length: without it, cutting a long schedule short makes any subset look good.
 print(
     compare_selection(

@@ -103,9 +103,7 @@ def overhead(quick: bool) -> ClaimTable:
     X, y = teacher(n)
     claims = []
     for mode in MODES:
-        model = RS2Estimator(
-            network(), mode=mode, n_rounds=3 if quick else 10, batch_size=128, validation_fraction=0, random_state=0
-        )
+        model = RS2Estimator(network(), mode=mode, n_rounds=10, batch_size=128, validation_fraction=0, random_state=0)
         # The first fit of a process loads the compiled shuffle.
         model.fit(X[:1000], y[:1000])
         last = model.fit(X, y).history_.iloc[-1]
