@@ -6,6 +6,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from mcstat.subsampling._rounds import narrow_integer
 from mcstat.subsampling._rounds_kernels import draw_domains, draw_rows
 
 __all__ = ["DomainStream"]
@@ -31,7 +32,7 @@ class DomainStream:
 
     Notes
     -----
-    O(K) a draw at worst, and no shuffle in advance: Fisher and Yates' shuffle takes its next step when a row is
+    O(K) a draw, and no shuffle in advance: Fisher and Yates' shuffle takes its next step when a row is
     wanted. Memory O(n).
     """
 
@@ -39,7 +40,7 @@ class DomainStream:
         self.sizes = np.bincount(codes)
         self.stratified = stratified
         self._rng = rng
-        self._order = np.argsort(codes, kind="stable").astype(np.int64)
+        self._order = np.argsort(codes, kind="stable").astype(narrow_integer(len(codes)))
         self._first = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
         self._cursor = np.zeros(len(self.sizes), dtype=np.int64)
 

@@ -13,7 +13,16 @@ from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.core.rng import Purpose, stream
 from mcstat.subsampling._rounds_kernels import draw_subset
 
-__all__ = ["MODES", "Rounds", "StratifiedRounds", "allocate", "learning_rates", "subset_size", "updates_per_round"]
+__all__ = [
+    "MODES",
+    "Rounds",
+    "StratifiedRounds",
+    "allocate",
+    "learning_rates",
+    "narrow_integer",
+    "subset_size",
+    "updates_per_round",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -46,6 +55,11 @@ def learning_rates(schedule: Any, total: int, eta0: float, eta_min: Any) -> Floa
     return low + (eta0 - low) / 2 * (1 + np.cos(np.pi * np.arange(total) / total))
 
 
+def narrow_integer(n: int) -> type[np.signedinteger[Any]]:
+    """The type of places among n rows: shuffles wait for memory, and half the bytes are nearly half the time."""
+    return np.int32 if n < 2**31 else np.int64
+
+
 class Rounds:
     """Subsets of m of n rows, a subset a round: functions of the seed and the round alone.
 
@@ -71,7 +85,7 @@ class Rounds:
         self.n, self.m = n, m
         self.with_replacement = check_option("mode", mode, MODES) == "with_replacement"
         self._root, self._name = root, name
-        self._identity = np.arange(n, dtype=np.int64)
+        self._identity = np.arange(n, dtype=narrow_integer(n))
         self._passes: dict[int, IntArray] = {}
 
     def rows(self, k: int) -> IntArray:

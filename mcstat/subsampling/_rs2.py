@@ -212,6 +212,7 @@ class RS2Estimator(PartialFitEstimator):
         self.seen_fraction_ = self.n_seen_ / len(training.train)
         self.time_to_target_ = time_to_target(self.history_, self.target)
         self._losses = training.losses
+        self._finished = training.n_rounds == self.n_rounds or self._is_over(training)
         self._entropy = entropy_of(root)
         self.estimator_ = training.learner.model
 
@@ -221,7 +222,7 @@ class RS2Estimator(PartialFitEstimator):
         name = "accuracy" if classifier else "mean squared error"
         if self.early_stopping:
             notes.append("the held-out rows also chose when to stop: the figure is a little too good")
-        elif done < self.n_rounds:
+        if not self._finished:
             notes.append(f"interrupted after {done} of {self.n_rounds} rounds")
         return held_out_estimate(
             [self._losses],

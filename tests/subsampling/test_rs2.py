@@ -167,12 +167,13 @@ class Interrupted(SGDRegressor):
         return super().partial_fit(X, y, sample_weight)
 
 
-def test_an_interrupted_fit_answers_with_a_warning():
-    model = RS2Estimator(Interrupted(), n_rounds=10, random_state=0)
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_an_interrupted_fit_answers_with_a_warning(early_stopping):
+    model = RS2Estimator(Interrupted(), n_rounds=10, early_stopping=early_stopping, random_state=0)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert len(model.history_) == 3
-    assert model.estimate().warnings == ("interrupted after 3 of 10 rounds",)
+    assert model.estimate().warnings[-1] == "interrupted after 3 of 10 rounds"
 
 
 @pytest.mark.parametrize(

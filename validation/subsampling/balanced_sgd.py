@@ -3,8 +3,10 @@
 ``python -m validation.subsampling.balanced_sgd [--quick] [--n-jobs N]``
 
 Translation models cannot be trained here; the card's toy stands for them: two domains of 20 000 and 100 rows, logistic
-regression in 30 dimensions of which the domains share ten, plain SGD with rate 0.1 and batches of 32. Bands were set
-before measuring (card of the method).
+regression on ten inputs with a shared and two domains' blocks of effects, plain SGD with rate 0.1 and batches of 32.
+Bands were set before measuring (card of the method). The card leaves the blocks' meaning open; with other inputs in
+each domain, so that domains do not pull the shared effects apart, TS100 and S5 tied (24 seeds: -0.0001 +- 0.004), the
+other verdicts of the ordering were the same.
 """
 
 from __future__ import annotations
@@ -72,11 +74,10 @@ class BatchLogistic(ClassifierMixin, BaseEstimator):
 
 
 def toy(rng: np.random.Generator, sizes: tuple[int, int], coef: np.ndarray):
-    """Ten shared inputs, and ten of each domain that are 0 in the other."""
+    """Ten inputs, in a shared block and again in the block of their domain: domains differ by their own effects."""
     domain = np.repeat([0, 1], sizes)
-    X = rng.normal(size=(len(domain), 30))
-    X[domain == 0, 20:] = 0
-    X[domain == 1, 10:20] = 0
+    inputs = rng.normal(size=(len(domain), 10))
+    X = np.hstack([inputs, inputs * (domain == 0)[:, None], inputs * (domain == 1)[:, None]])
     return X, (rng.random(len(domain)) < expit(X @ coef)).astype(int), domain
 
 
