@@ -3,6 +3,7 @@ from ._dp_sgd import DpSgdAttack, dp_sgd_epsilon, make_dp_sgd_attack
 from ._flights import Flights, load_flights
 from ._logistic import LogisticPosterior, load_logistic_posterior
 from ._ordinal import OrdinalProblem, load_soup, make_funnel, make_presto
+from ._panels import make_panel_cp, make_panel_fp, make_plr
 from ._sensitivity import (
     SensitivityProblem,
     make_cantilever_beam,
@@ -30,6 +31,9 @@ __all__ = [
     "make_g_function",
     "make_ishigami",
     "make_linear",
+    "make_panel_cp",
+    "make_panel_fp",
     "make_perturbed_beams",
+    "make_plr",
     "make_presto",
 ]
