@@ -132,6 +132,12 @@ MUST_REFUSE = {
     "n_evaluations": ["?", 0, 0.5, True, None, []],
     "tau": ["?", 0.0, -1.0, np.nan, None, True],
     "ess_threshold": ["?", -0.1, 1.1, np.nan, None, True, []],
+    "approach": NONSENSE,
+    "splitter": NONSENSE,
+    "vcov": NONSENSE,
+    "learner_y": NONSENSE,
+    "learner_d": NONSENSE,
+    "n_rep": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "quantiles": [[0.0], [1.0], ["?"], [np.nan]],
     **dict.fromkeys(
         ["control", "covariance", "design", "family", "interval", "levels", "method", "model", "resampling", "score"],

@@ -1,0 +1,3 @@
+from ._panel_dml import PanelDML
+
+__all__ = ["PanelDML"]
