@@ -16,6 +16,8 @@ __all__ = ["cross_fit_absorbed", "encode_units", "group_means"]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+_ENCODING_PARTS = 5
+
 
 def group_means(values: FloatArray, codes: IntArray, weights: FloatArray, n_groups: int) -> FloatArray:
     """Weighted means (n_groups, ...) of values (n, ...) in each group; zero where a group has no weight."""
@@ -75,12 +77,21 @@ def _shrunken(
 
 
 def encode_units(Z: FloatArray, unit: IntArray, y: FloatArray, train: IntArray, seed: int) -> FloatArray:
-    """Z with the shrunken mean of y in each unit beside it, learnt (and cross-fitted) on the training rows."""
-    from sklearn.preprocessing import TargetEncoder
+    """Z with the shrunken mean of y in each unit beside it, learnt on the training rows.
 
-    encoder = TargetEncoder(target_type="continuous", random_state=seed)
-    column = np.empty((len(Z), 1))
-    inside = encoder.fit_transform(unit[train, None], y[train])
-    column[:] = encoder.transform(unit[:, None])
-    column[train] = inside
-    return np.hstack([Z, column])
+    A training row gets the mean over other parts of them, so that a tree does not find its own y in it.
+    """
+    n_units = int(unit.max()) + 1
+    level = y[train].mean()
+
+    def means(rows: IntArray) -> FloatArray:
+        counts = np.bincount(unit[rows], minlength=n_units)
+        sums = np.bincount(unit[rows], y[rows], minlength=n_units)
+        return np.asarray((sums + level) / (counts + 1.0))
+
+    column = means(train)[unit]
+    part = np.random.default_rng(seed).permutation(len(train)) % _ENCODING_PARTS
+    for k in range(_ENCODING_PARTS):
+        mine = train[part == k]
+        column[mine] = means(train[part != k])[unit[mine]]
+    return np.column_stack([Z, column])

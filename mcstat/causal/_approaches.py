@@ -86,7 +86,7 @@ def prepare(panel: Panel, approach: str, time_effects: str, time_step: float | N
             notes.append(f"{int(single.sum())} unit(s) observed once were dropped: they tell nothing within units")
     part = panel.take(kept)
     demean = _demeaner(part, time_effects != "none") if approach in ("cre", "late", "within") else None
-    y, D, Z, X, names = part.y, part.D, part.Z, part.X, part.covariates
+    y, D, Z, X, names = part.y, part.D, part.Z, part.X, list(part.covariates)
     if approach == "within":
         assert demean is not None  # noqa: S101
         y, D, X = (demean(v) + np.average(v, axis=0, weights=part.weights) for v in (y, D, X))
@@ -135,10 +135,10 @@ def _design(part: Panel, Z: FloatArray, names: list[str], linear: NDArray[np.boo
 
 
 def _with_period_features(
-    part: Panel, X: FloatArray, names: tuple[str, ...] | list[str], time_effects: str
+    part: Panel, X: FloatArray, names: list[str], time_effects: str
 ) -> tuple[FloatArray, list[str], NDArray[np.bool_]]:
     """Dummies of the periods, or the periods' means of the covariates."""
-    names, count = list(names), int(part.period.max()) + 1
+    count = int(part.period.max()) + 1
     linear = np.zeros(X.shape[1], dtype=bool)
     if time_effects == "dummies":
         if count > _MOST_PERIOD_DUMMIES:
@@ -212,11 +212,10 @@ def _first_differences(panel: Panel, time_effects: str, time_step: float | None)
 
 
 def _without_constant(
-    X: FloatArray, names: tuple[str, ...], before: FloatArray, notes: list[str]
+    X: FloatArray, names: list[str], before: FloatArray, notes: list[str]
 ) -> tuple[FloatArray, list[str]]:
     """Drop covariates that do not vary within units."""
-    constant = np.ptp(X, axis=0) <= 1e-12 * np.abs(before).max(axis=0, initial=0.0) if X.size else np.zeros(X.shape[1:])
-    constant = np.asarray(constant, dtype=bool)
+    constant = np.ptp(X, axis=0) <= 1e-12 * np.abs(before).max(axis=0, initial=0.0)
     if constant.any():
         notes.append(
             f"covariate(s) that do not vary within units were dropped: {[names[j] for j in np.flatnonzero(constant)]}"

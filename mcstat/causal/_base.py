@@ -230,9 +230,8 @@ def _multipliers(kind: str, shape: tuple[int, int], rng: np.random.Generator) ->
     if kind == "normal":
         return rng.standard_normal(shape)
     if kind == "wild":
-        return rng.standard_normal(shape) / np.sqrt(2.0) + (rng.standard_normal(shape) ** 2 - 1.0) / 2.0
-    if kind == "rademacher":
-        return rng.integers(0, 2, size=shape) * 2.0 - 1.0
-    if kind == "webb":
-        return rng.choice(np.sqrt([0.5, 1.0, 1.5]), size=shape) * (rng.integers(0, 2, size=shape) * 2.0 - 1.0)
-    return rng.standard_exponential(shape) - 1.0
+        return np.asarray(rng.standard_normal(shape) / np.sqrt(2.0) + (rng.standard_normal(shape) ** 2 - 1.0) / 2.0)
+    if kind == "bayes":
+        return rng.standard_exponential(shape) - 1.0
+    signs = rng.integers(0, 2, size=shape) * 2.0 - 1.0
+    return np.asarray(signs * rng.choice(np.sqrt([0.5, 1.0, 1.5]), size=shape) if kind == "webb" else signs)

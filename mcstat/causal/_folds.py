@@ -51,16 +51,16 @@ class Folds:
     @property
     def n_blocks(self) -> int:
         """B."""
-        return self.test.shape[1]
+        return int(self.test.shape[1])
 
     @property
     def of_row(self) -> IntArray:
         """The fold in which each row is tested, (n,)."""
-        return np.argmax(self.test, axis=0)[self.blocks]
+        return np.asarray(np.argmax(self.test, axis=0)[self.blocks])
 
     def training_rows(self, k: int) -> BoolArray:
         """Rows that the models of fold k learn from, (n,)."""
-        return self.train[k][self.blocks]
+        return np.asarray(self.train[k][self.blocks])
 
     def inner(self, k: int) -> list[IntArray]:
         """Parts of the training blocks of fold k, to be left out in turn."""

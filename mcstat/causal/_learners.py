@@ -275,6 +275,6 @@ def _stacked(columns: FloatArray, y: FloatArray, w: FloatArray) -> tuple[FloatAr
     centre, level = w @ columns / w.sum(), w @ y / w.sum()
     centred, root = columns - centre, np.sqrt(w)
     # The triangle of a QR factorisation holds all that least squares asks of the rows.
-    triangle = np.linalg.qr(np.column_stack([centred, y - level]) * root[:, None], mode="r")
+    triangle = np.asarray(np.linalg.qr(np.column_stack([centred, y - level]) * root[:, None], mode="r"))
     weights = nnls(triangle[:, :-1], triangle[:, -1])[0]
-    return level + centred @ weights, weights
+    return level + centred @ weights, np.asarray(weights)

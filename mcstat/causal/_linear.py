@@ -46,30 +46,41 @@ def least_squares(moments: Moments, folds: Folds) -> FoldSolver:
     return solve
 
 
-def ridge(moments: Moments, folds: Folds, columns: Callable[[int, int], IntArray] | None = None) -> FoldSolver:
+def ridge(
+    moments: Moments,
+    folds: Folds,
+    columns: Callable[[int, int], IntArray] | None = None,
+    factors: FloatArray | None = None,
+) -> FoldSolver:
     """Ridge regression with the penalty of the smallest generalised cross-validation error, one a target.
 
-    ``columns(k, target)`` says which columns the model of a fold and target may use; default all.
+    In a panel it judges by rows, so columns that are constant within units are shrunken too little to predict new
+    units best. What they add is constant within units as well and leaves the effect alone; leaving out whole units
+    instead shrinks the columns that matter too much (bias of design 2 of Clarke and Polselli: 0.028 against 0.004).
+
+    ``columns(k, target)`` says which columns the model of a fold and target may use (default all), ``factors`` (p,) how
+    much of the penalty falls on each.
     """
+    roots = np.ones(moments.n_columns) if factors is None else np.sqrt(factors)
 
     def solve(k: int) -> tuple[Standardised, FloatArray]:
         at = moments.standardised(folds.train[k])
         if columns is None:
-            return at, _ridge_of(at)
+            return at, _ridge_of(at, roots)
         slopes = np.zeros_like(at.cross)
         for target in range(at.cross.shape[1]):
             used = columns(k, target)
             part = moments.standardised(folds.train[k], used)
-            slopes[used, target] = _ridge_of(part)[:, target]
+            slopes[used, target] = _ridge_of(part, roots[used])[:, target]
         return at, slopes
 
     return solve
 
 
-def _ridge_of(at: Standardised) -> FloatArray:
-    values, vectors = np.linalg.eigh(at.gram)
+def _ridge_of(at: Standardised, roots: FloatArray) -> FloatArray:
+    values, vectors = np.linalg.eigh(at.gram / np.outer(roots, roots))
     values = np.maximum(values, 0.0)
-    rotated = vectors.T @ at.cross
+    rotated = vectors.T @ (at.cross / roots[:, None])
     shrunk = 1.0 / (values + _RIDGE_PENALTIES[:, None])
     slopes = np.empty_like(at.cross)
     freedom = 1.0 + (values * shrunk).sum(axis=1)
@@ -77,7 +88,7 @@ def _ridge_of(at: Standardised) -> FloatArray:
         fit = shrunk * rotated[:, target]
         rest = at.variance[target] - 2.0 * fit @ rotated[:, target] + (fit**2) @ values
         criterion = np.maximum(rest, 0.0) / np.maximum(1.0 - freedom / at.n_rows, 1e-3) ** 2
-        slopes[:, target] = vectors @ fit[np.argmin(criterion)]
+        slopes[:, target] = vectors @ fit[np.argmin(criterion)] / roots
     return slopes
 
 

@@ -214,7 +214,7 @@ def _clock(time: Any) -> FloatArray | None:
         dates = pd.DatetimeIndex(values)
         if dates.day.nunique() == 1 and (dates.normalize() == dates).all():
             return np.asarray(12 * dates.year + dates.month, dtype=np.float64)
-        return np.asarray(dates.asi8 / pd.Timedelta("1D").as_unit(dates.unit)._value, dtype=np.float64)
+        return np.asarray((dates - dates[0]) / pd.Timedelta(days=1), dtype=np.float64)
     if values.dtype.kind in "fiub":
         return values.astype(np.float64)
     return None

@@ -17,7 +17,7 @@ from mcstat.causal._folds import SPLITTERS, Folds, given_folds, make_folds, rest
 from mcstat.causal._learners import make_learner
 from mcstat.causal._nuisance import Learnt, Nuisance, learn
 from mcstat.causal._panel_data import Panel, from_frame, read_panel
-from mcstat.causal._solve import VCOVS, Score, solve
+from mcstat.causal._solve import VCOVS, Score, refuse_explained, solve
 from mcstat.core.checks import check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.core.parallel import single_threaded
@@ -33,6 +33,7 @@ IntArray = NDArray[np.int64]
 
 SCORES = ("partialling_out", "iv")
 _TREE_ROWS_PER_FEATURE = 500
+_OVERLAP = 0.01
 
 
 class PanelDML(DoubleML):
@@ -275,7 +276,6 @@ class PanelDML(DoubleML):
         prepared = [prepare(one, self.approach, self.time_effects, self.time_step) for one in panels]
         first = prepared[0]
         part = panel.take(first.rows)
-        notes = [*first.notes, *self._doubts(part, first)]
         root = self._start()
         repetitions = []
         for r in range(self.n_rep):
@@ -289,6 +289,7 @@ class PanelDML(DoubleML):
             for _, more in blocks[1:]:
                 learnt = learnt.merged(more)
             repetitions.append(Repetition(tuple(score for score, _ in blocks), folds.of_row, learnt))
+        notes = [*first.notes, *self._doubts(part, first, repetitions[0].learnt)]
         names = part.treatments
         if part.group is not None:
             names = tuple(f"{name}[{label}]" for name in names for label in part.group_labels)
@@ -310,6 +311,7 @@ class PanelDML(DoubleML):
         adjust = prepared.demean or (lambda values: values)
         e = adjust(prepared.y - learnt.predictions["y"][:, 0])
         v = adjust(prepared.D - learnt.predictions["d"])
+        refuse_explained(v, prepared.D, prepared.weights, part.treatments)
         R, V = v, v
         if prepared.Z is not None:
             V = adjust(prepared.Z - learnt.predictions["z"])
@@ -366,7 +368,7 @@ class PanelDML(DoubleML):
                 raise InvalidData(f"predictions[{name!r}] must be finite in every row that is used")
         return given
 
-    def _doubts(self, part: Panel, prepared: Prepared) -> list[str]:
+    def _doubts(self, part: Panel, prepared: Prepared, learnt: Learnt) -> list[str]:
         notes = []
         n, p = prepared.for_d.Z.shape
         if p > n / 10:
@@ -374,6 +376,11 @@ class PanelDML(DoubleML):
         trees = [w for w in (self.learner_y, self.learner_d) if w in ("hgb", "forest") or "Forest" in type(w).__name__]
         if trees and n / max(p, 1) < _TREE_ROWS_PER_FEATURE:
             notes.append(f"trees with {n / p:.0f} rows a feature: they are known to leave confounding below 500")
+        if prepared.raw and hasattr(self.learner_d, "predict_proba"):
+            m = learnt.predictions["d"]
+            outside = int(np.count_nonzero((m < _OVERLAP) | (m > 1.0 - _OVERLAP)))
+            if outside:
+                notes.append(f"{outside} propensities outside [{_OVERLAP}, {1 - _OVERLAP}]: hardly anything to compare")
         if self.splitter == "unit" and not _nests(part.cluster, part.unit):
             notes.append("cluster splits units that unit folds keep together")
         return notes

@@ -19,9 +19,10 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _MOST_COLUMNS, _ROWS_PER_COLUMN = 300, 10
-_SHARE_OF_FEATURES = 0.6
-_DEGREE, _MOST_KNOTS = 3, 20
+_SHARE_OF_FEATURES = 0.8
+_DEGREE, _MOST_KNOTS = 3, 60
 _CLIP = 6.0
+_ON_POWERS, _ON_PRODUCTS = 1e-3, 1e-1
 # Rows that say where features lie, and rows that products are screened on.
 _MOST_LOOKED_AT, _MOST_SCREENED = 50_000, 20_000
 
@@ -60,12 +61,18 @@ class SeriesColumns:
 
     def standardised(self, Z: FloatArray) -> FloatArray:
         """Features in deviations, cut off at 6 of them: a far row must not reach the cube of its distance."""
-        return np.clip((Z - self.mean) / self.scale, -_CLIP, _CLIP)
+        return np.asarray(np.clip((Z - self.mean) / self.scale, -_CLIP, _CLIP))
 
     @property
     def n_main(self) -> int:
         """Columns that are not products."""
         return len(self.mean) + len(self.smooth) * (self.degree - 1) + self.knots.size
+
+    @property
+    def factors(self) -> FloatArray:
+        """Share of the ridge penalty on each column: little on powers, whose shrinkage would be confounding left."""
+        n_powers = self.n_main - self.knots.size
+        return np.r_[np.full(n_powers, _ON_POWERS), np.ones(self.knots.size), np.full(len(self.pairs), _ON_PRODUCTS)]
 
     def with_pairs(self, pairs: IntArray) -> SeriesColumns:
         """The same with these products."""
@@ -112,7 +119,7 @@ def cross_fit_series(
         ranked = _screen(basis, pairs, Z, targets, weights, folds, rng)
         basis, chosen = _within_budget(basis, pairs, ranked, room)
     moments = block_moments(basis, Z, targets, weights, folds.blocks, folds.n_blocks)
-    return _predictions(basis, Z, folds, ridge(moments, folds, chosen))
+    return _predictions(basis, Z, folds, ridge(moments, folds, chosen, basis.factors))
 
 
 def main_columns(Z: FloatArray, linear: NDArray[np.bool_], weights: FloatArray, budget: int) -> SeriesColumns:
@@ -148,7 +155,7 @@ def _screen(
     Z, targets, weights = Z[rows], targets[rows], weights[rows]
     part = Folds(folds.blocks[rows], folds.test, folds.train)
     moments = block_moments(basis, Z, targets, weights, part.blocks, part.n_blocks)
-    solve = ridge(moments, part)
+    solve = ridge(moments, part, None, basis.factors)
     z = basis.standardised(Z)
     main = basis(Z)
     ranked = []

@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 
 from mcstat.core.errors import InvalidData
 
-__all__ = ["VCOVS", "Score", "Solution", "Sums", "aggregate", "cluster_sums", "covariance", "solve", "solve_all"]
+__all__ = [
+    "VCOVS",
+    "Score",
+    "Solution",
+    "Sums",
+    "aggregate",
+    "cluster_sums",
+    "covariance",
+    "refuse_explained",
+    "solve",
+    "solve_all",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -79,15 +90,15 @@ def solve(score: Score, of_row: IntArray, dml: str) -> Solution:
     bread = weighted.T @ score.R
     _check_bread(bread, score)
     if dml == "dml2":
-        theta = np.linalg.solve(bread, weighted.T @ score.e)
+        theta = np.asarray(np.linalg.solve(bread, weighted.T @ score.e))
     else:
         thetas = []
         for k in np.unique(of_row):
             rows = of_row == k
             thetas.append(np.linalg.solve(weighted[rows].T @ score.R[rows], weighted[rows].T @ score.e[rows]))
-        theta = np.mean(thetas, axis=0)
+        theta = np.asarray(np.mean(thetas, axis=0))
     psi = weighted * (score.e - score.R @ theta)[:, None]
-    return Solution(theta, np.linalg.solve(bread, psi.T).T, psi)
+    return Solution(theta, np.asarray(np.linalg.solve(bread, psi.T).T), psi)
 
 
 def solve_all(scores: Sequence[Score], of_row: IntArray, dml: str) -> Solution:
@@ -100,13 +111,24 @@ def solve_all(scores: Sequence[Score], of_row: IntArray, dml: str) -> Solution:
     )
 
 
+def refuse_explained(
+    residuals: FloatArray, columns: FloatArray, weights: FloatArray, names: Sequence[str], argument: str = "d"
+) -> None:
+    """Refuse columns (m, q) of which the covariates leave no residuals."""
+    centred = columns - np.average(columns, axis=0, weights=weights)
+    nothing = weights @ residuals**2 <= _NOTHING_LEFT * (weights @ centred**2)
+    if nothing.any():
+        explained = [names[j] for j in np.flatnonzero(nothing)]
+        raise InvalidData(f"{argument} must vary given the covariates, which explain {explained} wholly")
+
+
 def _check_bread(bread: FloatArray, score: Score) -> None:
     size = np.sqrt(np.outer(score.w @ score.V**2, score.w @ score.R**2))
     scaled = bread / np.where(size > 0, size, 1.0)
     if not np.isfinite(scaled).all() or np.linalg.svd(scaled, compute_uv=False)[-1] <= _NOTHING_LEFT:
         raise InvalidData(
-            "d must vary given the covariates (and an instrument must move it): its residuals leave nothing to learn "
-            "the effect from"
+            "d must vary given the covariates and the other treatments (and its instrument must move it): nothing is "
+            "left to learn the effect from"
         )
 
 

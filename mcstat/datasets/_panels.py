@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ __all__ = ["make_panel_cp", "make_panel_fp", "make_plr"]
 
 FloatArray = NDArray[np.float64]
 
-_FORMS = {
+_FORMS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "u": np.square,
     "linear": np.asarray,
     "step": lambda x: (x > 0).astype(np.float64),
