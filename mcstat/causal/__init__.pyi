@@ -1,3 +1,4 @@
+from ._group_time import GroupTimeATT
 from ._panel_dml import PanelDML
 
-__all__ = ["PanelDML"]
+__all__ = ["GroupTimeATT", "PanelDML"]
