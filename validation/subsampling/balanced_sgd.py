@@ -166,7 +166,8 @@ def speed(quick: bool) -> ClaimTable:
 
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     """Every claim."""
-    return training(quick, n_jobs) + speed(quick)
+    table = training(quick, n_jobs) + speed(quick)
+    return table.first_look() if quick else table
 
 
 def main() -> None:
