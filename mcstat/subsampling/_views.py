@@ -48,6 +48,8 @@ def _plot_distortion(sampler: LpSampler, X: Any, ax: Any) -> None:
     ax.loglog(np.repeat(sizes, _REPEATS), found.ravel(), "o", markersize=4, label="samples")
     level = np.exp(np.mean(np.log(found) + 0.5 * np.log(sizes)[:, None]))
     ax.loglog(sizes, level / np.sqrt(sizes), color="0.5", linestyle=":", label="1 / sqrt(rows)")
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.minorticks_off()
     ax.set_xlabel("rows")
     ax.set_ylabel("distortion")
     ax.legend(fontsize="small")
