@@ -90,7 +90,8 @@ def leverage_scores(X: Any, *, method: str = "auto", ridge: float = 0.0, random_
         basis = whiten(rows, refine=True if method == "cholesky" else None)
         if basis.rank < min(rows.n_columns, rows.n_rows):
             warn_rank(basis.rank, rows.n_columns)
-        return np.minimum(squared_norms(rows, basis.transform), 1.0)
+        scores = squared_norms(rows, basis.transform)
+        return np.minimum(scores, 1.0, out=scores)
 
 
 def squared_norms(rows: RowBlocks, transform: FloatArray) -> FloatArray:
@@ -100,7 +101,11 @@ def squared_norms(rows: RowBlocks, transform: FloatArray) -> FloatArray:
         z = block @ transform
         return np.asarray(np.einsum("ij,ij->i", z, z))
 
-    return np.concatenate(list(rows.map(of_block)))
+    norms, done = np.empty(rows.n_rows), 0
+    for part in rows.map(of_block):
+        norms[done : done + len(part)] = part
+        done += len(part)
+    return norms
 
 
 def warn_rank(rank: int, n_columns: int, stacklevel: int = 3) -> None:
