@@ -43,7 +43,7 @@ def cross_covariance(a: Estimate, b: Estimate) -> FloatArray:
             "the covariance between these Estimates is not known: they need influence values and an equal sample_id. "
             "If they are independent, join them with Estimate.concat([...], independent=True) and use transform"
         )
-    left, right = _cluster_sums(a.influence, a.clusters), _cluster_sums(b.influence, b.clusters)
+    left, right = cluster_sums(a.influence, a.clusters), cluster_sums(b.influence, b.clusters)
     return np.asarray(left.T @ right / len(a.influence) ** 2)
 
 
@@ -51,7 +51,7 @@ def _same_sample(a: Estimate, b: Estimate) -> bool:
     return a.sample_id is not None and a.sample_id == b.sample_id and len(a.influence) == len(b.influence)  # type: ignore[arg-type]
 
 
-def _cluster_sums(influence: FloatArray, clusters: NDArray[Any] | None) -> FloatArray:
+def cluster_sums(influence: FloatArray, clusters: NDArray[Any] | None) -> FloatArray:
     """Sums within clusters, scaled by root G/(G-1); without clusters the values themselves."""
     if clusters is None:
         return influence

@@ -42,7 +42,7 @@ def clean_fields(est: Estimate) -> dict[str, Any]:
         raise InvalidData("clusters must have one code a row of influence")
     if est.law is not None and (not isinstance(est.law, Law) or len(est.law) != q):
         raise InvalidParameter(f"law must be a Law of {q} quantities, got {est.law!r}")
-    std_error = _std_error(est, q, cov, draws, log_weights, influence, kind)
+    std_error = _std_error(est, q, cov, draws, log_weights, influence, clusters, kind)
     return {
         "value": value,
         "names": _names(est, q),
@@ -140,6 +140,7 @@ def _std_error(
     draws: FloatArray | None,
     log_weights: FloatArray | None,
     influence: FloatArray | None,
+    clusters: NDArray[Any] | None,
     kind: str,
 ) -> FloatArray:
     given = None if est.std_error is None else _owned("std_error", np.atleast_1d(np.asarray(est.std_error)), 1)
@@ -157,7 +158,9 @@ def _std_error(
     elif given is None and draws is not None:
         derived = np.sqrt(np.diag(summarise_draws(draws, log_weights, kind)["cov"]))
     elif given is None and influence is not None:
-        derived = np.sqrt(np.sum(influence**2, axis=0)) / len(influence)
+        from mcstat.core._algebra import cluster_sums
+
+        derived = np.sqrt(np.sum(cluster_sums(influence, clusters) ** 2, axis=0)) / len(influence)
     std_error = given if derived is None else derived
     std_error = np.full(q, np.nan) if std_error is None else std_error
     std_error.flags.writeable = False

@@ -106,7 +106,8 @@ def weighted_quantiles(values: FloatArray, weights: FloatArray, probabilities: F
 
     used = weights > 0
     values, weights = values[used], weights[used] / weights.sum()
-    order = np.argsort(values, kind="stable")
+    # Equal values by weight: the answer must not depend on the order in which they came.
+    order = np.lexsort((weights, values))
     out = np.empty(len(probabilities))
     quantiles_of_sorted(frozen_view(values[order]), frozen_view(weights[order]), frozen_view(probabilities), out)
     return out

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Section", "write_page"]
+__all__ = ["Section", "anchor", "write_page"]
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --paper: #ffffff; --soft: #f3f5f8; --grid: #d5dae2;
@@ -31,7 +32,7 @@ figcaption { font-size: .9rem; opacity: .85; } a { color: var(--accent); }
 .not-at-this-scale, .not-run { opacity: .75; } .reported { color: var(--accent); }
 table.claims { width: 100%; } .claims th, .claims td { text-align: left; vertical-align: top; white-space: normal; }
 .claims small { display: block; opacity: .85; } .claims svg.gauge { width: 120px; margin-top: .2rem; }
-.claims .number { white-space: nowrap; }
+.claims .number, .count { white-space: nowrap; } .count { margin-right: .6rem; }
 @media (max-width: 45rem) { table.claims, .claims tbody, .claims tr { display: block; } .claims thead { display: none; }
   .claims tr { padding: .6rem 0; border-bottom: 2px solid var(--grid); } .claims .number { white-space: normal; }
   .claims td { display: flex; gap: .8rem; border: 0; padding: .1rem 0; overflow-wrap: anywhere; }
@@ -84,10 +85,16 @@ def write_page(path: str | PathLike[str], title: str, sections: Iterable[Section
     return file
 
 
+def anchor(title: str) -> str:
+    """Id of the section with this title, for links to it."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
 def _section(section: Section) -> str:
     paragraphs = "\n".join(f"<p>{html.escape(block)}</p>" for block in section.text.strip().split("\n\n") if block)
     items = "\n".join(f'<div class="scroll">{_item(item)}</div>' for item in section.items)
-    return f"<section>\n<h2>{html.escape(section.title)}</h2>\n{paragraphs}\n{items}\n</section>"
+    heading = f"<h2>{html.escape(section.title)}</h2>"
+    return f'<section id="{anchor(section.title)}">\n{heading}\n{paragraphs}\n{items}\n</section>'
 
 
 def _item(item: Any) -> str:

@@ -8,6 +8,7 @@ threads give other last bits than one, and on a busy machine they ran 30 times s
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -32,14 +33,22 @@ class _Pin:
         self.lock = Lock()
         self.holders = 0
         self.limiter: Any = None
+        self.controller: Any = None
+        self.n_modules = 0
 
     def acquire(self) -> None:
         with self.lock:
             if self.holders == 0:
-                from threadpoolctl import threadpool_limits
-
-                self.limiter = threadpool_limits(limits=1)
+                self.limiter = self.current_controller().limit(limits=1)
             self.holders += 1
+
+    def current_controller(self) -> Any:
+        """Of the libraries that are loaded: finding them takes 8 ms, so only again after another import."""
+        if self.n_modules != len(sys.modules):
+            from threadpoolctl import ThreadpoolController
+
+            self.controller, self.n_modules = ThreadpoolController(), len(sys.modules)
+        return self.controller
 
     def release(self) -> None:
         with self.lock:

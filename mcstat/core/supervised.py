@@ -46,10 +46,10 @@ def check_design(estimator: Any, X: Any) -> FloatArray:
     return matrix
 
 
-def check_features(estimator: Any, X: Any) -> FloatArray:
-    """X (m, d) for a prediction: as many columns as in ``fit``, of the same names."""
+def check_features(estimator: Any, X: Any, **options: Any) -> FloatArray:
+    """X (m, d) for a prediction: as many columns as in ``fit``, of the same names; options of ``validate_data``."""
     _refuse_text("X", X)
-    matrix: FloatArray = _validated(estimator, X, reset=False)
+    matrix: FloatArray = _validated(estimator, X, reset=False, **options)
     return matrix
 
 

@@ -72,7 +72,10 @@ def pointer(function: Callable[..., Any], signature: Any, *, cached: bool = True
 
 
 def part(function: Callable[..., Any], signature: Any = None) -> Any:
-    """Compile a user's function that goes into a :func:`pointer`; without a signature it is pasted into its caller."""
+    """A function to be pasted into its callers, or with a signature compiled: a user's, which goes into a pointer.
+
+    Pasted kernels cost less to compile: Numba optimises a callee's code again in each of its callers.
+    """
     if signature is None:
         return numba.njit(inline="always", error_model="numpy")(function)  # noqa: TID251
     return numba.njit(signature, error_model="numpy")(function)  # noqa: TID251

@@ -174,20 +174,12 @@ class PrivacyAuditor(Estimator):
         rng = stream(self._root, "PrivacyAuditor", Purpose.FOLDS, 0)
         if self.method in ONE_RUN:
             n_guesses, n_correct = count_guesses(challenges, self.n_guesses or len(challenges), rng)
-            return self._audit(_guesses(len(challenges), n_guesses, n_correct), None, doubts)
-        if self.threshold in CHOSEN:
-            return self._audit_chosen(challenges, doubts, rng)
-        if self.threshold == "split":
-            tuning, challenges = challenges.halves(self._share, rng)
-            threshold, _ = tuned_threshold(tuning, self.delta, self.level)
+            self._audit(_guesses(len(challenges), n_guesses, n_correct), None, doubts)
+        elif self.threshold in CHOSEN:
+            self._audit_chosen(challenges, doubts, rng)
         else:
-            threshold = float(self.threshold)
-            best, bound = tuned_threshold(challenges, self.delta, self.level)
-            if threshold == best and bound > 0:
-                doubts.append(CHOSEN_ON_COUNTED)
-        if challenges.model is None:
-            return self._audit(count(challenges, threshold), threshold, doubts)
-        return self._audit_groups(challenges, challenges.model, threshold, doubts)
+            self._audit_one(challenges, doubts, rng)
+        return self._told()
 
     def fit_counts(self, *, fn: ArrayLike, fp: ArrayLike, tn: ArrayLike, tp: ArrayLike) -> Self:
         """Audit counts: one table, or q tables at once.
@@ -206,7 +198,8 @@ class PrivacyAuditor(Estimator):
         if self.method in ONE_RUN:
             raise InvalidParameter(f"method must not be of one run to fit counts, got {self.method!r}; use fit_guesses")
         arrays = [np.atleast_1d(array) for array in check_counts(fn=fn, fp=fp, tn=tn, tp=tp)]
-        return self._audit(dict(zip(("fn", "fp", "tn", "tp"), arrays, strict=True)), None, [])
+        self._audit(dict(zip(("fn", "fp", "tn", "tp"), arrays, strict=True)), None, [])
+        return self._told()
 
     def fit_guesses(self, *, n_canaries: int, n_guesses: int, n_correct: int) -> Self:
         """Audit guesses about one training run, for one-run methods.
@@ -223,7 +216,8 @@ class PrivacyAuditor(Estimator):
         self._start()
         if self.method not in ONE_RUN:
             raise InvalidParameter(f"method must be one of {', '.join(ONE_RUN)} to fit guesses, got {self.method!r}")
-        return self._audit(_guesses(*check_guesses(n_canaries, n_guesses, n_correct)), None, [])
+        self._audit(_guesses(*check_guesses(n_canaries, n_guesses, n_correct)), None, [])
+        return self._told()
 
     def test(self, epsilon: float) -> FloatArray:
         """How the counts speak for more than ``epsilon``, (q,).
@@ -309,16 +303,31 @@ class PrivacyAuditor(Estimator):
             check_integer("n_guesses", self.n_guesses, 1)
         self._root = root_seed(self.random_state)
 
-    def _audit_chosen(self, challenges: Challenges, doubts: list[str], rng: np.random.Generator) -> Self:
+    def _audit_one(self, challenges: Challenges, doubts: list[str], rng: np.random.Generator) -> None:
+        """Count at one threshold: that which a random part of the challenges chooses, or the user's."""
+        if self.threshold == "split":
+            tuning, challenges = challenges.halves(self._share, rng)
+            threshold, _ = tuned_threshold(tuning, self.delta, self.level)
+        else:
+            threshold = float(self.threshold)
+            best, bound = tuned_threshold(challenges, self.delta, self.level)
+            if threshold == best and bound > 0:
+                doubts.append(CHOSEN_ON_COUNTED)
+        if challenges.model is None:
+            self._audit(count(challenges, threshold), threshold, doubts)
+        else:
+            self._audit_groups(challenges, challenges.model, threshold, doubts)
+
+    def _audit_chosen(self, challenges: Challenges, doubts: list[str], rng: np.random.Generator) -> None:
         """Bound over thresholds that these challenges choose."""
         tables = tables_of(challenges, str(self.threshold), self.delta, self.level, rng, self._share)
         law = self._make_law(self.method, self.delta, tables)
         threshold = law.reported(self.level)
-        return self._audit(count(challenges, threshold), threshold, doubts, tables)
+        self._audit(count(challenges, threshold), threshold, doubts, tables)
 
     def _audit_groups(
         self, challenges: Challenges, model: NDArray[np.intp], threshold: float, doubts: list[str]
-    ) -> Self:
+    ) -> None:
         """Counts of all models over their design effects."""
         by_model = GroupCounts.of(challenges, threshold, model)
         corrected, negatives, positives = corrected_counts(by_model)
@@ -331,7 +340,6 @@ class PrivacyAuditor(Estimator):
         doubts = doubts + group_doubts(challenges[one_a_group(model, rng)], threshold, dispersion, law)
         self._audit(count(challenges, threshold), threshold, doubts, tables)
         self.dispersion_ = dispersion
-        return self
 
     def _audit(
         self,
@@ -339,19 +347,22 @@ class PrivacyAuditor(Estimator):
         threshold: float | None,
         doubts: list[str],
         tables: dict[str, FloatArray] | None = None,
-    ) -> Self:
+    ) -> None:
         """Make the law of ``tables`` (default: of the counts), and what ``estimate`` reads from it."""
         started = perf_counter()
         self._tables = counts if tables is None else tables
         law = self._make_law(self.method, self.delta)
-        self._value = centre(law, self.n_jobs)
+        self._value = centre(law, self.n_jobs, self.verbose)
         self._spread = np.full(len(law), np.nan)
         if isinstance(law, EpsilonPosterior):
-            self._spread = law.moments(self.n_jobs)[1]
+            self._spread = law.moments(self.n_jobs, self.verbose)[1]
         self._law, self._doubts = law, doubts + count_doubts(law, counts)
         self._seconds = perf_counter() - started
         self.counts_, self.threshold_ = counts, threshold
         self.posterior_ = law if isinstance(law, EpsilonPosterior) else None
+
+    def _told(self) -> Self:
+        """Warn of the doubts, at the line that called ``fit``."""
         for doubt in self._doubts:
             warnings.warn(doubt, ReliabilityWarning, stacklevel=3)
         return self

@@ -73,7 +73,7 @@ class GaussianPosterior(EpsilonPosterior):
         low, high = np.array(found).T
         return low, high
 
-    def moments(self, n_jobs: int | None = None) -> tuple[FloatArray, FloatArray]:
+    def moments(self, n_jobs: int | None = None, verbose: bool = True) -> tuple[FloatArray, FloatArray]:
         """Posterior mean and standard deviation, (q,) each."""
         p = np.concatenate([_LEVELS, 1 - _LEVELS[-2:2:-1]])
         edges = np.column_stack([np.zeros(len(self)), self._mu_quantiles(np.tile(p, (len(self), 1))), self._most_mu()])
@@ -109,7 +109,7 @@ class GaussianPosterior(EpsilonPosterior):
         tail[np.isnan(at)] = density[np.isnan(at)] = np.nan
         return restore(tail), restore(density)
 
-    def _quantiles(self, p: FloatArray, n_jobs: int | None = None) -> FloatArray:
+    def _quantiles(self, p: FloatArray, n_jobs: int | None = None, verbose: bool = True) -> FloatArray:
         rows, restore = self._rows(p)
         epsilon = np.full(rows.shape, np.inf)
         mu = self._mu_quantiles(np.where(rows < 1, rows, 0.5))

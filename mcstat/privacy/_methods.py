@@ -41,10 +41,10 @@ ONE_RUN = ("one-run", "one-run-fdp")
 CONFIDENCE = ("clopper-pearson", "jeffreys", "joint-exact")
 
 
-def centre(law: Law, n_jobs: int | None = None) -> FloatArray:
+def centre(law: Law, n_jobs: int | None = None, verbose: bool = True) -> FloatArray:
     """Posterior median; epsilon at the observed rates; or the lower bound at level 1/2 where that is all there is."""
     if isinstance(law, EpsilonPosterior):
-        return law.median(n_jobs)
+        return law.median(n_jobs, verbose)
     if isinstance(law, LowerBound):
         return law.lower(0.5)
     fn, fp, tn, tp, delta = (getattr(law, name) for name in ("fn", "fp", "tn", "tp", "delta"))

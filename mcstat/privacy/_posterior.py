@@ -159,15 +159,15 @@ class EpsilonPosterior(Law):
         """Posterior standard deviation, (q,)."""
         return self.moments()[1]
 
-    def moments(self, n_jobs: int | None = None) -> tuple[FloatArray, FloatArray]:
+    def moments(self, n_jobs: int | None = None, verbose: bool = True) -> tuple[FloatArray, FloatArray]:
         """Posterior mean and standard deviation, (q,) each, to about 1e-3 standard deviations."""
         both = np.empty((len(self), 2))
-        self._by_table("moments_loop", [], [both], n_jobs)
+        self._by_table("moments_loop", [], [both], n_jobs, verbose)
         return both[:, 0], both[:, 1]
 
-    def median(self, n_jobs: int | None = None) -> FloatArray:
+    def median(self, n_jobs: int | None = None, verbose: bool = True) -> FloatArray:
         """Posterior median, (q,)."""
-        return self._quantiles(np.full(len(self), 0.5), n_jobs)
+        return self._quantiles(np.full(len(self), 0.5), n_jobs, verbose)
 
     def rvs(self, size: int = 1, random_state: RandomState = None) -> FloatArray:
         """Independent draws, (size, q)."""
@@ -192,10 +192,10 @@ class EpsilonPosterior(Law):
         tail[np.isnan(at)] = density[np.isnan(at)] = np.nan
         return restore(tail), restore(density)
 
-    def _quantiles(self, p: FloatArray, n_jobs: int | None = None) -> FloatArray:
+    def _quantiles(self, p: FloatArray, n_jobs: int | None = None, verbose: bool = True) -> FloatArray:
         rows, restore = self._rows(p)
         found = np.empty(rows.shape)
-        self._by_table("quantile_loop", [rows, self._guess(rows)], [found], n_jobs)
+        self._by_table("quantile_loop", [rows, self._guess(rows)], [found], n_jobs, verbose)
         return restore(found)
 
     def _rows(self, x: FloatArray) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
@@ -224,7 +224,12 @@ class EpsilonPosterior(Law):
         return np.asarray(np.clip(guess, 0.1 * np.minimum(sd, 10.0)[:, None], 600.0))
 
     def _by_table(
-        self, name: str, arguments: list[FloatArray], outputs: list[FloatArray], n_jobs: int | None = None
+        self,
+        name: str,
+        arguments: list[FloatArray],
+        outputs: list[FloatArray],
+        n_jobs: int | None = None,
+        verbose: bool = True,
     ) -> None:
         """Run one of the kernels' loops over the tables, in chunks that may run at once and end at Ctrl-C."""
         from mcstat.privacy import _posterior_kernels
@@ -236,7 +241,7 @@ class EpsilonPosterior(Law):
         if len(chunks) == 1:
             task(chunks[0])
         else:
-            map_tasks(task, chunks, n_jobs=n_jobs, label="tables")
+            map_tasks(task, chunks, n_jobs=n_jobs, label="tables", verbose=verbose)
 
 
 def _run_chunk(loop: Callable[..., None], inputs: list[FloatArray], outputs: list[FloatArray], chunk: slice) -> None:

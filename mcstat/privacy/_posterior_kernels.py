@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from mcstat.kernels._jit import kernel
+from mcstat.kernels._jit import kernel, part
 from mcstat.kernels.special import beta_log_power, beta_log_scale
 
 # A density that has fallen by exp(-38) holds no mass that a float would see.
@@ -70,7 +70,7 @@ def _edges(a, b):
     return edges
 
 
-@kernel
+@part
 def _log_density(a, b, log_scale, u):
     """Log of the density of the logit of Beta(a, b) at u."""
     return beta_log_power(a, b, 1.0 / (1.0 + math.exp(-u)), 1.0 / (1.0 + math.exp(u)), log_scale)
@@ -143,7 +143,7 @@ def _between(low, high, own, mapped, out):
     return n + 1
 
 
-@kernel
+@part
 def _image(e, delta, edges, side):
     """Logits, ascending, of the points of the line y = 1 - delta - exp(e) x where y (side 0) or x (1) is at the edges.
 
@@ -176,8 +176,8 @@ def _sum_panels(low, high, own, mapped, e, delta, first, second, side):
         # Singular points of the integrand lie about one off the real axis, or off the end.
         n_parts = 1 + int((edges[k + 1] - edges[k]) / 2.5)
         half = 0.5 * (edges[k + 1] - edges[k]) / n_parts
-        for part in range(n_parts):
-            middle = edges[k] + half * (2 * part + 1)
+        for piece in range(n_parts):
+            middle = edges[k] + half * (2 * piece + 1)
             for i in range(len(_NODES)):
                 u = middle + half * _NODES[i]
                 z, rest = 1.0 / (1.0 + math.exp(-u)), 1.0 / (1.0 + math.exp(u))
@@ -200,7 +200,7 @@ def _sum_panels(low, high, own, mapped, e, delta, first, second, side):
     return mass, density
 
 
-@kernel
+@part
 def _under_line(e, delta, first, second):
     """S of the module's text and minus its derivative in e, without the part that cancels."""
     meeting = math.log1p(-delta) - math.log(delta + math.exp(e))
@@ -209,7 +209,7 @@ def _under_line(e, delta, first, second):
     y_half = 0.5 * (1.0 - delta)
     u_half, v_half = math.log(x_half / (1.0 - x_half)), math.log(y_half / (1.0 - y_half))
     mass, density = 0.0, 0.0
-    # A loop, not two calls: the compiler's time grows with every copy of what it inlines.
+    # A loop, not two calls: the compiler's time grows with every copy of what it inlines, and `part` saves a level.
     for side in range(2):
         own, other = (first[3], second[3]) if side == 0 else (second[3], first[3])
         mapped = _image(e, delta, other, side)
@@ -225,7 +225,7 @@ def _under_line(e, delta, first, second):
     return mass, density
 
 
-@kernel
+@part
 def make_law(a_x, b_x, a_y, b_y):
     """Margins of x, y, 1 - x and 1 - y."""
     return make_margin(a_x, b_x), make_margin(a_y, b_y), make_margin(b_x, a_x), make_margin(b_y, a_y)
@@ -237,8 +237,8 @@ def tail_and_density(e, delta, law):
     tail, density = 0.0, 0.0
     meeting = math.log1p(-delta) - math.log(delta + math.exp(e))
     # Below the lower boundary as x under y and y under x, then the same of 1 - x and 1 - y above the upper one.
-    for part in range(4):
-        corner, swap = 2 * (part // 2), part % 2
+    for k in range(4):
+        corner, swap = 2 * (k // 2), k % 2
         first, second = law[corner + swap], law[corner + 1 - swap]
         lowest = 1.0 / (1.0 + math.exp(-first[3][0])) + 1.0 / (1.0 + math.exp(-second[3][0]))
         if lowest > 1.0 - delta:
@@ -252,16 +252,20 @@ def tail_and_density(e, delta, law):
     return min(max(tail, 0.0), 1.0), density
 
 
-@kernel
-def quantile(p, delta, law, start, at_zero):
-    """The e at which P(epsilon <= e) = p, 0 where the atom at_zero holds as much; Newton's method inside a bracket."""
+@part
+def quantile(p, delta, law, start):
+    """The e at which P(epsilon <= e) = p, 0 where the atom there holds as much; Newton's method inside a bracket."""
     if p >= 1.0:
         return math.inf
-    if p <= at_zero:
-        return 0.0
-    low, high, e = 0.0, math.inf, start
-    for _ in range(200):
+    low, high, e = 0.0, math.inf, 0.0
+    # The first of these looks at the atom: one place that calls, because the compiler's time grows with each copy.
+    for k in range(200):
         tail, density = tail_and_density(e, delta, law)
+        if k == 0:
+            if tail <= 1.0 - p:
+                return 0.0
+            e = start
+            continue
         if tail > 1.0 - p:
             low = e
         else:
@@ -283,25 +287,25 @@ def quantile(p, delta, law, start, at_zero):
     return e
 
 
-@kernel
-def _end_of(low, level, delta, law, start, at_zero):
+@part
+def _end_of(low, level, delta, law, start):
     """Upper end of the interval from low > 0 that holds ``level``, and its density there minus that at low."""
     tail, density = tail_and_density(low, delta, law)
-    upper = quantile(min(1.0 - tail + level, 1.0), delta, law, start, at_zero)
+    upper = quantile(min(1.0 - tail + level, 1.0), delta, law, start)
     return upper, tail_and_density(min(upper, _LARGEST), delta, law)[1] - density
 
 
 @kernel
-def shortest(level, delta, law, start, at_zero):
+def shortest(level, delta, law, start):
     """Shortest interval that holds ``level``: the best of a grid of lower ends, refined by bisection; or from 0."""
-    best_low, best_high = 0.0, quantile(level, delta, law, start, at_zero)
-    if at_zero >= level:
+    best_low, best_high = 0.0, quantile(level, delta, law, start)
+    if best_high == 0.0:
         return best_low, best_high
-    last = quantile(1.0 - level, delta, law, start, at_zero)
+    last = quantile(1.0 - level, delta, law, start)
     n_grid, best = 16, -1
     for i in range(n_grid):
         low = last * (i + 0.5) / n_grid
-        high = _end_of(low, level, delta, law, best_high, at_zero)[0]
+        high = _end_of(low, level, delta, law, best_high)[0]
         if high - low < best_high - best_low:
             best_low, best_high, best = low, high, i
     if best < 0:
@@ -310,7 +314,7 @@ def shortest(level, delta, law, start, at_zero):
     left, right = max(left, 0.0), min(right, last)
     for _ in range(40):
         low = 0.5 * (left + right)
-        high, lead = _end_of(low, level, delta, law, best_high, at_zero)
+        high, lead = _end_of(low, level, delta, law, best_high)
         # While the density is higher at the upper end, moving up makes the interval shorter.
         if lead > 0.0:
             left = low
@@ -338,9 +342,8 @@ def quantile_loop(shapes, delta, p, start, out):
     """Quantiles at p (m, k) of tables shapes (m, 4), delta (m,), from first guesses start (m, k), into out (m, k)."""
     for t in range(len(shapes)):
         law = make_law(shapes[t, 0], shapes[t, 1], shapes[t, 2], shapes[t, 3])
-        at_zero = 1.0 - tail_and_density(0.0, delta[t], law)[0]
         for j in range(p.shape[1]):
-            out[t, j] = quantile(p[t, j], delta[t], law, start[t, j], at_zero)
+            out[t, j] = quantile(p[t, j], delta[t], law, start[t, j])
 
 
 @kernel
@@ -399,5 +402,4 @@ def shortest_loop(shapes, delta, level, start, out):
     """Shortest intervals of tables shapes (m, 4), delta (m,), level (m,), start (m,), into out (m, 2)."""
     for t in range(len(shapes)):
         law = make_law(shapes[t, 0], shapes[t, 1], shapes[t, 2], shapes[t, 3])
-        at_zero = 1.0 - tail_and_density(0.0, delta[t], law)[0]
-        out[t, 0], out[t, 1] = shortest(level[t], delta[t], law, start[t], at_zero)
+        out[t, 0], out[t, 1] = shortest(level[t], delta[t], law, start[t])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
@@ -99,6 +99,14 @@ class Claim:
         low, high = self.band
         return REPRODUCED if low <= self.measured <= high else NOT_REPRODUCED
 
+    def first_look(self) -> Self:
+        """The claim of a small run: its verdict is withheld within two Monte Carlo errors of an end of the band."""
+        near = self.band is not None and any(abs(self.measured - end) < 2 * self.mcse for end in self.band)
+        if not (near and self.scale_ok):
+            return self
+        why = "a small run, within two Monte Carlo errors of the band's end"
+        return replace(self, scale_ok=False, note=f"{self.note}; {why}" if self.note else why)
+
     @property
     def figure(self) -> str:
         """The measured number with its Monte Carlo error, as text."""
@@ -137,6 +145,10 @@ class ClaimTable(tuple[Claim, ...]):
     def __add__(self, other: Iterable[Claim]) -> ClaimTable:  # type: ignore[override]  # a table stays a table
         """Put both in one table, in their order."""
         return ClaimTable((*self, *other))
+
+    def first_look(self) -> ClaimTable:
+        """Withhold verdicts of a small run: those within two Monte Carlo errors of an end of their band."""
+        return ClaimTable(claim.first_look() for claim in self)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a claim.

@@ -15,7 +15,7 @@ from typing import Any
 
 from mcstat.core._doctor import versions
 from mcstat.core.errors import InvalidParameter, MissingExtraError
-from mcstat.core.page import Section, write_page
+from mcstat.core.page import Section, anchor, write_page
 from mcstat.study._claims import ClaimTable, badge
 
 __all__ = ["crash_word", "report"]
@@ -118,8 +118,10 @@ class _Overview:
         if isinstance(table, Exception):
             words = badge(crash_word(table))
         else:
-            words = " ".join(f"{count} {badge(verdict)}" for verdict, count in table.counts().items())
-        return f"<tr><td>{html.escape(name)}</td><td><div>{words}</div></td></tr>"
+            counts = table.counts().items()
+            words = " ".join(f'<span class="count">{count} {badge(verdict)}</span>' for verdict, count in counts)
+        link = f'<a href="#{anchor(name)}">{html.escape(name)}</a>'
+        return f"<tr><td>{link}</td><td><div>{words}</div></td></tr>"
 
 
 @dataclass(frozen=True)

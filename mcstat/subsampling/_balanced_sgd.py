@@ -164,7 +164,7 @@ class BalancedSGD(PartialFitEstimator):
 
         Parameters
         ----------
-        X : array_like or data frame, shape (n, d)
+        X : array_like, data frame or (where the estimator takes it) CSR matrix, shape (n, d)
         y : array_like, shape (n,), or (n, k) where the estimator takes several outputs
         groups : array_like, shape (n,), optional
             Domain of each row; default: a classifier's labels, one domain for a regressor.

@@ -15,6 +15,9 @@ __all__ = ["Draw", "draw", "inclusion_probabilities"]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
+# Coins tossed at once.
+_BLOCK = 1 << 20
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -44,9 +47,12 @@ def inclusion_probabilities(scores: FloatArray, size: float) -> FloatArray:
     split = np.partition(scores, len(scores) - most)
     descending = np.sort(split[len(scores) - most :])[::-1]
     rest = np.cumsum(descending[::-1])[::-1] + split[: len(scores) - most].sum()
+    # Arrays of n numbers are what a matrix on disk leaves in memory: no more of them than need be.
+    del split
     certain = np.arange(most)
     k = int(np.argmax((size - certain) * descending <= rest))
-    return np.asarray(np.minimum(scores * ((size - k) / rest[k]), 1.0))
+    probabilities = scores * ((size - k) / rest[k])
+    return np.asarray(np.minimum(probabilities, 1.0, out=probabilities))
 
 
 def draw(probabilities: FloatArray, design: str, rng: Generator) -> Draw:
@@ -61,7 +67,10 @@ def draw(probabilities: FloatArray, design: str, rng: Generator) -> Draw:
     rng : Generator
     """
     if design == "poisson":
-        indices = np.flatnonzero(rng.random(len(probabilities)) < probabilities)
+        starts = range(0, len(probabilities), _BLOCK)
+        blocks = [probabilities[start : start + _BLOCK] for start in starts]
+        hits = [start + np.flatnonzero(rng.random(len(q)) < q) for start, q in zip(starts, blocks, strict=True)]
+        indices = np.concatenate(hits)
         return Draw(indices, np.ones(len(indices)), probabilities[indices])
     if design == "fixed":
         order = rng.permutation(len(probabilities))

@@ -134,7 +134,9 @@ class PartialFitEstimator(MetaEstimatorMixin, Estimator):  # type: ignore[misc] 
     def _check_data(
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[FloatArray, NDArray[Any], FloatArray | None, NDArray[np.bool_]]:
-        """X (n, d) as finite float64; y (n,) or (n, k); weights (n,) or None; and which rows these are.
+        """X (n, d), y (n,) or (n, k), weights (n,) or None; and which of the rows given these are.
+
+        X is finite float64, CSR where it is sparse and the estimator takes that.
 
         Rows of weight zero are left out: they must not fill rounds, nor be held out. Sets ``classes_``.
         """
@@ -148,13 +150,13 @@ class PartialFitEstimator(MetaEstimatorMixin, Estimator):  # type: ignore[misc] 
         try:
             X, y = validate_data(
                 self, X, y, dtype=np.float64, order="C", multi_output=several, y_numeric=not classifier,
-                ensure_min_samples=2,
+                ensure_min_samples=2, accept_sparse=self._takes_sparse() and "csr",
             )  # fmt: skip
         except ValueError as error:
             words = str(error)
             raise InvalidData(words + " Data must be finite." * ("NaN" in words or "infinity" in words)) from error
-        weight = self._check_weight(sample_weight, len(X))
-        kept = np.ones(len(X), dtype=bool) if weight is None else weight > 0
+        weight = self._check_weight(sample_weight, len(y))
+        kept = np.ones(len(y), dtype=bool) if weight is None else weight > 0
         if weight is not None and not kept.all():
             X, y, weight = X[kept], y[kept], weight[kept]
         if classifier:
@@ -177,30 +179,36 @@ class PartialFitEstimator(MetaEstimatorMixin, Estimator):  # type: ignore[misc] 
             raise InvalidData(f"sample_weight must hold {wanted}, got {len(weight)}: {positive}")
         return weight
 
+    def _takes_sparse(self) -> bool:
+        return bool(get_tags(self.estimator).input_tags.sparse)
+
+    def _check_features(self, X: Any) -> Any:
+        return check_features(self, X, accept_sparse=self._takes_sparse() and "csr")
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels or values (m,) of the trained estimator for X (m, d)."""
         self._check_fitted()
-        return np.asarray(self.estimator_.predict(check_features(self, X)))
+        return np.asarray(self.estimator_.predict(self._check_features(X)))
 
     @available_if(_model_has("predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> FloatArray:
         """Probabilities (m, C) of ``classes_``."""
         self._check_fitted()
-        return np.asarray(self.estimator_.predict_proba(check_features(self, X)))
+        return np.asarray(self.estimator_.predict_proba(self._check_features(X)))
 
     @available_if(_model_has("decision_function"))  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> FloatArray:
         """Decision values (m,) or (m, C)."""
         self._check_fitted()
-        return np.asarray(self.estimator_.decision_function(check_features(self, X)))
+        return np.asarray(self.estimator_.decision_function(self._check_features(X)))
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The trained estimator's own score: accuracy of a classifier, R squared of a regressor."""
         self._check_fitted()
-        return float(self.estimator_.score(check_features(self, X), y, sample_weight=sample_weight))
+        return float(self.estimator_.score(self._check_features(X), y, sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -210,4 +218,5 @@ class PartialFitEstimator(MetaEstimatorMixin, Estimator):  # type: ignore[misc] 
         tags.estimator_type = inner.estimator_type
         tags.classifier_tags, tags.regressor_tags = inner.classifier_tags, inner.regressor_tags
         tags.target_tags = inner.target_tags
+        tags.input_tags.sparse = inner.input_tags.sparse
         return tags

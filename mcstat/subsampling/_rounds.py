@@ -26,7 +26,7 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-MODES = ("without_replacement", "with_replacement")
+MODES = ("without_replacement", "with_replacement", "independent")
 SCHEDULES = ("cosine", "constant")
 
 
@@ -67,8 +67,9 @@ class Rounds:
     ----------
     n, m : int
         1 <= m <= n.
-    mode : {"without_replacement", "with_replacement"}
-        Across rounds; inside a round the m rows are always distinct. Without replacement, the rounds walk through
+    mode : {"without_replacement", "with_replacement", "independent"}
+        Across rounds; inside a round the m rows are distinct, but for "independent", where each is drawn from all n.
+        Without replacement, the rounds walk through
         permutations of all rows. A round that meets the end of one takes the rest of it and fills up from the next,
         skipping the rows that it already holds; these come later in that next pass. So every round holds m rows and
         every pass holds each row once.
@@ -83,14 +84,16 @@ class Rounds:
 
     def __init__(self, n: int, m: int, mode: str, root: SeedSequence, name: str = "RS2Estimator") -> None:
         self.n, self.m = n, m
-        self.with_replacement = check_option("mode", mode, MODES) == "with_replacement"
+        self.mode = check_option("mode", mode, MODES)
         self._root, self._name = root, name
         self._identity = np.arange(n, dtype=narrow_integer(n))
         self._passes: dict[int, IntArray] = {}
 
     def rows(self, k: int) -> IntArray:
         """Rows of round ``k`` in the order of use, shape (m,)."""
-        if self.with_replacement:
+        if self.mode == "independent":
+            return stream(self._root, self._name, Purpose.SAMPLE, k).integers(0, self.n, self.m)
+        if self.mode == "with_replacement":
             subset = np.empty(self.m, dtype=np.int64)
             rng = stream(self._root, self._name, Purpose.SAMPLE, k)
             draw_subset(rng.random(self.m), self._identity, np.empty_like(subset), subset)

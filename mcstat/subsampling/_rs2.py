@@ -42,10 +42,10 @@ class RS2Estimator(PartialFitEstimator):
         Share of the training rows in a round, in (0, 1]: m = ratio * n to the nearest integer, halves to the even one.
     n_rounds : int
         Rounds; one takes the place of an epoch but uses m rows.
-    mode : {"without_replacement", "with_replacement"}
+    mode : {"without_replacement", "with_replacement", "independent"}
         Across rounds. Without replacement the rounds walk through permutations of all rows: with n/m whole, n/m rounds
         are exactly one ordinary epoch, and all that is new is the shorter schedule. With replacement each round is an
-        independent subset.
+        independent subset; "independent" draws with replacement inside a round too.
     batch_size : int, optional
         Rows of an update, which is one call of ``partial_fit`` (SGD takes its rows one by one in it, a perceptron cuts
         it into batches of its own); default: all m rows.
@@ -76,7 +76,8 @@ class RS2Estimator(PartialFitEstimator):
     n_seen_ : int
         Different rows used in training.
     seen_fraction_ : float
-        ``n_seen_`` over the number of training rows; 1 - (1 - ratio)^n_rounds on average with replacement.
+        ``n_seen_`` over the number of training rows; 1 - (1 - ratio)^n_rounds on average with replacement,
+        1 - (1 - 1/n)^(m n_rounds) with "independent".
     time_to_target_ : float
         Seconds of selection and training until the score first reached ``target``; inf where it never did, NaN without
         one.
@@ -145,7 +146,7 @@ class RS2Estimator(PartialFitEstimator):
 
         Parameters
         ----------
-        X : array_like or data frame, shape (n, d)
+        X : array_like, data frame or (where the estimator takes it) CSR matrix, shape (n, d)
         y : array_like, shape (n,), or (n, k) where the estimator takes several outputs
         sample_weight : array_like, shape (n,), optional
             Passed to ``partial_fit``.
@@ -167,7 +168,7 @@ class RS2Estimator(PartialFitEstimator):
             check_real("target", self.target)
         root, name = root_seed(self.random_state), type(self).__name__
         X, y, weight, _ = self._check_data(X, y, sample_weight)
-        train, test = hold_out(len(X), self.validation_fraction, root, name)
+        train, test = hold_out(len(y), self.validation_fraction, root, name)
         if self.early_stopping and len(test) == 0:
             raise InvalidParameter("validation_fraction must be positive with early_stopping, got 0")
         m = subset_size(len(train), self.ratio)

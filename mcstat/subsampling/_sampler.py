@@ -16,6 +16,7 @@ from mcstat.core.rows import RowBlocks
 from mcstat.subsampling._designs import draw, inclusion_probabilities
 from mcstat.subsampling._distortion import Distortion, embedding_distortion
 from mcstat.subsampling._scores import SCORES, row_scores
+from mcstat.subsampling._views import plot
 from mcstat.subsampling._weighted import WeightedSample
 
 __all__ = ["LpSampler"]
@@ -174,6 +175,46 @@ class LpSampler(WeightedSample):
         """Largest relative error of ``|S A x|_p^p`` over all x; see :func:`embedding_distortion`."""
         self._check_fitted()
         return embedding_distortion(X, self.sample_, self.p, random_state=random_state)
+
+    def n_samples_for(self, X: Any, distortion: float, *, random_state: RandomState = 0) -> int:
+        """Rows that would bring the distortion down to ``distortion``, with this sample as the pilot.
+
+        The distortion falls like 1 / sqrt(rows): m (D / distortion)^2 rows, where D is that of this sample of m. No
+        promise, because D is random and, but for the exact cases, a lower bound: measure the new sample, too.
+
+        Parameters
+        ----------
+        X : array_like, data frame, CSR matrix, memory map or Dask array, shape (n, d)
+            What the sampler was fitted to.
+        distortion : float
+            Goal, > 0.
+        random_state : None, int, SeedSequence or Generator
+            For the search of :func:`embedding_distortion`.
+
+        Returns
+        -------
+        int
+            At most n.
+        """
+        goal = check_real("distortion", distortion, 0.0, closed="neither")
+        found = self.distortion(X, random_state=random_state).value
+        return min(self._n_rows, int(np.ceil(self.expected_size_ * (found / goal) ** 2)))
+
+    def plot(self, X: Any = None, axes: Any = None) -> Any:
+        """Scores by rank, and where X is given the distortion against the number of rows (extra ``plot``).
+
+        Parameters
+        ----------
+        X : array_like, shape (n, d), optional
+            What the sampler was fitted to: it is sampled anew, three times at each of four sizes up to ``n_samples``.
+        axes : matplotlib Axes, or two of them with X, optional
+
+        Returns
+        -------
+        Axes, or array of two
+        """
+        self._check_fitted()
+        return plot(self, X, axes)
 
     def _default_values(self, rows: FloatArray) -> FloatArray:
         return np.asarray(np.abs(rows) ** self.p)

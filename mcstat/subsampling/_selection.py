@@ -197,7 +197,7 @@ def _replicate(
     settings: RS2Estimator, X: FloatArray, y: NDArray[Any], selectors: dict[str, Selector], seed: SeedSequence
 ) -> dict[str, list[dict[str, Any]]]:
     """Histories of all methods, by name, on one split of the rows."""
-    train, test = hold_out(len(X), settings.validation_fraction, seed, NAME)
+    train, test = hold_out(len(y), settings.validation_fraction, seed, NAME)
     m = subset_size(len(train), settings.ratio)
     batch = m if settings.batch_size is None else min(settings.batch_size, m)
     updates = updates_per_round(m, batch)
@@ -221,21 +221,21 @@ def _draws(
 ) -> Callable[[int], IntArray]:
     """The rows of round k, by the method's name."""
     if name in RS2:
-        return Rounds(len(X), m, RS2[name], seed, name).rows
+        return Rounds(len(y), m, RS2[name], seed, name).rows
     if name == FULL:
         updates = updates_per_round(m, batch)
-        batches = Rounds(len(X), batch, MODES[0], seed, name)
+        batches = Rounds(len(y), batch, MODES[0], seed, name)
         return lambda k: np.concatenate([batches.rows(k * updates + i) for i in range(updates)])
     rng = stream(seed, name, Purpose.SAMPLE, 0)
-    subset = rng.permutation(len(X))[:m] if select is None else _selected(name, select, X, y, m, rng)
+    subset = rng.permutation(len(y))[:m] if select is None else _selected(name, select, X, y, m, rng)
     return lambda k: stream(seed, name, Purpose.RESAMPLE, k).permutation(subset)
 
 
 def _selected(name: str, select: Selector, X: FloatArray, y: NDArray[Any], m: int, rng: Generator) -> IntArray:
     places = np.asarray(select(X, y, m, rng))
     good = places.shape == (m,) and places.dtype.kind in "iu" and len(np.unique(places)) == m
-    if not good or places.min() < 0 or places.max() >= len(X):
-        wanted = f"{m} different places among 0, ..., {len(X) - 1}"
+    if not good or places.min() < 0 or places.max() >= len(y):
+        wanted = f"{m} different places among 0, ..., {len(y) - 1}"
         raise InvalidData(f"selectors[{name!r}] must return {wanted}, got {places.dtype} of shape {places.shape}")
     return places.astype(np.int64)
 

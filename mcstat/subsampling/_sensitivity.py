@@ -25,7 +25,7 @@ from mcstat.subsampling._lewis import lewis_weights
 __all__ = ["lp_sensitivities", "total_sensitivity"]
 
 FloatArray = NDArray[np.float64]
-METHODS = ("auto", "exact", "coreset", "bound")
+METHODS = ("auto", "exact", "coreset", "bucket", "bound")
 
 _MAX_ITER = 200
 # Rows whose sensitivities are found by one task.
@@ -34,6 +34,8 @@ _ROWS_A_TASK = 256
 _AFFORDABLE = 2e10
 # Rows of the Lewis sample on which "coreset" works, per column.
 _CORESET_ROWS = 100
+# Rows that share a bucket, and combinations with random signs of each bucket.
+_BUCKET_ROWS, _SIGNS = 200, 20
 
 
 def lp_sensitivities(
@@ -56,9 +58,11 @@ def lp_sensitivities(
         Order, >= 1. For p = 2 sensitivities are leverage scores.
     rows : sequence of int, optional
         Indices of the rows asked for; default all.
-    method : {"auto", "exact", "coreset", "bound"}
+    method : {"auto", "exact", "coreset", "bucket", "bound"}
         "exact" solves the convex problem of each row on all rows, O(n d^2) a row and step. "coreset" solves it on a
-        Lewis sample of 100 d rows instead of A: random, typically within 10 %. "bound" gives the upper bound from the
+        Lewis sample of 100 d rows instead of A: random, typically within 10 %. "bucket" does so for 20 combinations
+        with random signs of each 200 rows, and gives them all the largest: ten times fewer problems, seldom too low,
+        too high by up to the sum over the bucket where p = 1 (p <= 2 only). "bound" gives the upper bound from the
         Lewis weights, w for p <= 2 and d^(p/2 - 1) w for p > 2. "auto" is exact where that takes under about a
         minute, else "coreset".
     certify : bool
@@ -69,7 +73,7 @@ def lp_sensitivities(
     n_jobs : int, optional
         Threads.
     random_state : None, int, SeedSequence or Generator
-        For "coreset".
+        For "coreset" and "bucket".
 
     Returns
     -------
@@ -103,6 +107,8 @@ def lp_sensitivities(
     check_option("method", method, METHODS)
     matrix = RowBlocks(X)
     asked = _check_rows(rows, matrix.n_rows)
+    if method == "bucket" and p > 2:
+        raise InvalidParameter(f"method='bucket' wants p <= 2, where a sum of rows is not far beyond them, got {p:g}")
     with single_threaded():
         basis = whiten(matrix)
         if basis.rank < min(matrix.n_columns, matrix.n_rows):
@@ -123,6 +129,8 @@ def lp_sensitivities(
             sample = np.concatenate(list(matrix.map(partial(_times, transform=basis.transform))))
         else:
             sample = _lewis_sample(X, matrix, p, random_state) @ basis.transform
+        if method == "bucket":
+            return _by_bucket(targets, sample, p, tol, n_jobs, random_state)
         lower, upper = _bounds(targets, sample, p, tol, n_jobs)
         if certify and p == 1:
             upper = np.array([_upper_by_programme(a, sample) for a in targets])
@@ -231,6 +239,20 @@ def _lewis_sample(X: Any, matrix: RowBlocks, p: float, random_state: RandomState
     weights = np.asarray(lewis_weights(X, p, tol=0.05))
     taken = draw(inclusion_probabilities(weights, _CORESET_ROWS * matrix.n_columns), "poisson", rng)
     return matrix.take(taken.indices) * (taken.expected ** (-1 / p))[:, None]
+
+
+def _by_bucket(
+    targets: FloatArray, sample: FloatArray, p: float, tol: float, n_jobs: int | None, random_state: RandomState
+) -> FloatArray:
+    """Each row's share is at most that of a signed sum of its bucket with probability 1/2; of 20 sums one is enough."""
+    rng = stream(root_seed(random_state), "lp_sensitivities", Purpose.EXPLORE, 0)
+    buckets = np.array_split(rng.permutation(len(targets)), max(1, len(targets) // _BUCKET_ROWS))
+    sums = [rng.choice([-1.0, 1.0], (_SIGNS, len(bucket))) @ targets[bucket] for bucket in buckets]
+    largest = _bounds(np.concatenate(sums), sample, p, tol, n_jobs)[0].reshape(-1, _SIGNS).max(axis=1)
+    scores = np.empty(len(targets))
+    for bucket, score in zip(buckets, largest, strict=True):
+        scores[bucket] = min(score, 1.0)
+    return scores
 
 
 def _bounds(

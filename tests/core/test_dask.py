@@ -8,6 +8,7 @@ from joblib import parallel_config
 
 from mcstat.core.parallel import map_tasks
 from mcstat.study import SimulationStudy, sbc
+from mcstat.subsampling import LpSampler, leverage_scores, lewis_weights
 from tests.contract.cases import bits, fitted, methods_with, quiet
 from tests.study.methods import NoisyMean, normal_data, numbers, t_interval
 
@@ -57,6 +58,18 @@ def test_sbc_has_the_bits_of_a_serial_run(cluster):
     with parallel_config("dask"):
         spread = sbc(prior, simulate, t_interval, 40, random_state=3)
     np.testing.assert_array_equal(serial.ranks, spread.ranks)
+
+
+def test_row_blocks_have_the_law_of_the_matrix_in_memory(cluster):
+    array = pytest.importorskip("dask.array", reason="the dask extra is not installed")
+    matrix = np.random.default_rng(0).standard_t(3, size=(30_000, 4))
+    chunked = array.from_array(matrix, chunks=(7_000, 4))
+    np.testing.assert_allclose(leverage_scores(chunked), leverage_scores(matrix), rtol=1e-10)
+    np.testing.assert_allclose(lewis_weights(chunked, 1.0), lewis_weights(matrix, 1.0), rtol=1e-5)
+    here, there = (LpSampler(p=1, n_samples=300, random_state=5).fit(X) for X in (matrix, chunked))
+    # One in a million decisions could hang on the last digits of a score.
+    assert len(np.setxor1d(here.indices_, there.indices_)) <= 1
+    np.testing.assert_allclose(here.estimate().value, there.estimate().value, rtol=1e-2)
 
 
 @methods_with("n_jobs")

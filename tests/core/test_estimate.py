@@ -258,6 +258,8 @@ class TestAlgebra:
     def test_recluster(self):
         scores, clusters = influences(q=1), np.repeat(np.arange(20), 10)
         est = Estimate(value=0.0, influence=scores).recluster(clusters)
+        # The same from the start.
+        assert Estimate(value=0.0, influence=scores, clusters=clusters).std_error == est.std_error
         sums = scores[:, 0].reshape(20, 10).sum(axis=1)
         np.testing.assert_allclose(est.std_error**2, 20 / 19 * np.sum(sums**2) / 200**2)
         with pytest.raises(InvalidData, match="clusters must have shape"):

@@ -95,6 +95,12 @@ def test_weighted_quantiles(rows, p):
     assert fast == pytest.approx(naive.weighted_quantile(values, weights, p), rel=1e-9, abs=1e-9)
 
 
+def test_weighted_quantiles_of_equal_values_in_any_order():
+    values, weights = np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.5, 1.0])
+    at = np.array([0.5])
+    assert weighted_quantiles(values, weights, at) == weighted_quantiles(values[[1, 0, 2]], weights[[1, 0, 2]], at)
+
+
 def test_equal_weights_give_hazen_quantiles():
     values = np.random.default_rng(0).normal(size=37)
     at = np.array([0.0, 0.025, 0.5, 0.9, 1.0])

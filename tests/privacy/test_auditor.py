@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
@@ -38,6 +39,23 @@ def test_counts_are_those_of_a_loop():
         "tn": np.sum(~said & (membership == 0)),
         "tp": np.sum(said & (membership == 1)),
     }
+
+
+def test_counts_travel_as_csv(tmp_path):
+    tables = PrivacyAuditor().fit_counts(fn=[100, 40], fp=[5, 60], tn=[495, 440], tp=[400, 460])
+    tables.estimate().to_frame().to_csv(tmp_path / "counts.csv")
+    frame = pd.read_csv(tmp_path / "counts.csv")
+    again = PrivacyAuditor().fit_counts(**frame[["fn", "fp", "tn", "tp"]])
+    np.testing.assert_array_equal(again.estimate().value, tables.estimate().value)
+
+
+@pytest.mark.parametrize("threshold", [0.8, "dkw"])
+def test_warnings_point_at_the_line_that_fits(threshold):
+    scores, membership = gaussian_scores(20, 0.5, 0)
+    auditor = PrivacyAuditor(threshold=threshold, method="clopper-pearson", random_state=0)
+    with pytest.warns(ReliabilityWarning) as told:
+        auditor.fit(0 * scores, membership)
+    assert {warning.filename for warning in told} == {__file__}
 
 
 def test_split_counts_what_did_not_choose():

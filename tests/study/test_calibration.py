@@ -84,7 +84,7 @@ def test_out_of_time_withholds_the_verdict(monkeypatch):
     monkeypatch.setattr(coverage, "QUICK", (replace(coverage.QUICK[0], seconds=0.0), coverage.QUICK[1]))
     (claim,) = coverage.method_claims(Card(case()), quick=True)
     assert claim.verdict == "not at this scale"
-    assert "50 of 200 replicates" in claim.note
+    assert "20 of 200 replicates" in claim.note
 
 
 def test_a_quantity_without_interval_is_reported():
@@ -104,8 +104,8 @@ def test_a_card_that_gives_a_reason_is_reported_with_it():
 def test_a_method_that_always_fails_is_an_error():
     broken = Case(estimator=Mean(), fit={"y": 1}, truth={"mean": 0.0})
     with (
-        pytest.warns(match="failed in all 50 replicates"),
-        pytest.raises(RuntimeError, match="failed in the first 50 replicates; TypeError"),
+        pytest.warns(match="failed in all 20 replicates"),
+        pytest.raises(RuntimeError, match="failed in the first 20 replicates; TypeError"),
     ):
         coverage.method_claims(Card(broken), quick=True)
 

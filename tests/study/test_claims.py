@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from mcstat.core.errors import InvalidParameter
@@ -49,6 +50,27 @@ def test_verdict_follows_from_the_band(changes, verdict):
 def test_bad_input(changes, words):
     with pytest.raises(InvalidParameter, match=words):
         claim(**changes)
+
+
+@pytest.mark.parametrize(
+    ("measured", "mcse", "band", "verdict"),
+    [
+        (0.95, 0.01, (0.9, 1.1), "reproduced"),
+        (0.95, 0.03, (0.9, 1.1), "not at this scale"),
+        (1.3, 0.05, (0.9, 1.1), "not reproduced"),
+        (1.3, 0.2, (0.9, 1.1), "not at this scale"),
+        (5.0, 1.0, (-np.inf, 4.0), "not at this scale"),
+        (1.0, np.nan, (0.9, 1.0), "reproduced"),
+        (1.0, 0.0, (0.9, 1.0), "reproduced"),
+        (1.0, 5.0, None, "reported"),
+    ],
+)
+def test_a_first_look_withholds_what_its_error_leaves_open(measured, mcse, band, verdict):
+    claim = Claim(name="a", setting="b", source="c", measured=measured, mcse=mcse, band=band, note="said")
+    looked = ClaimTable([claim]).first_look()[0]
+    assert looked.verdict == verdict
+    assert looked.note.startswith("said")
+    assert looked.first_look() == looked
 
 
 def test_keywords_only():

@@ -290,5 +290,5 @@ WEIGHTS = "a row of weight two is drawn as one row, a repeated row as two: equal
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("estimator", [SGDClassifier(), SGDRegressor()])
 def test_is_a_scikit_learn_estimator(estimator):
-    expected = {"check_sample_weight_equivalence_on_dense_data": WEIGHTS}
+    expected = {f"check_sample_weight_equivalence_on_{kind}_data": WEIGHTS for kind in ("dense", "sparse")}
     check_estimator(BalancedSGD(estimator, n_iter=100, random_state=0), expected_failed_checks=expected)

@@ -70,6 +70,38 @@ def test_ridge_scores(ridge):
     np.testing.assert_allclose(leverage_scores(X, ridge=ridge, method="qr"), wanted, rtol=1e-11)
 
 
+@pytest.mark.parametrize("ridge", [0.0, 50.0])
+def test_sketch_is_near_for_dense_and_sparse(ridge):
+    rng = np.random.default_rng(4)
+    matrix = rng.normal(size=(4000, 6)) * (rng.random((4000, 6)) < 0.3)
+    matrix[:10] *= 30
+    wanted = leverage_scores(matrix, ridge=ridge)
+    rows = np.linalg.norm(matrix, axis=1) > 0
+    for held in (matrix, csr_array(matrix)):
+        near = leverage_scores(held, method="sketch", ridge=ridge, random_state=1)
+        # A sketch of 40 d rows keeps all norms within 3 (d / 240)^(1/2), and scores are squares.
+        np.testing.assert_allclose(near[rows] / wanted[rows], 1.0, atol=0.5)
+        assert (near[~rows] == 0).all()
+        assert abs(np.median(near[rows] / wanted[rows]) - 1) < 0.2
+    np.testing.assert_array_equal(
+        near, leverage_scores(csr_array(matrix), method="sketch", ridge=ridge, random_state=1)
+    )
+    assert (near != leverage_scores(csr_array(matrix), method="sketch", ridge=ridge, random_state=2)).any()
+
+
+def test_sketch_of_many_columns_and_of_dependent_ones():
+    wide = np.random.default_rng(5).normal(size=(12_000, 260))
+    near = leverage_scores(wide, method="sketch")
+    ratio = near / leverage_scores(wide)
+    # 200 random directions: relative standard deviation 0.1 beside the sketch's own.
+    assert 0.05 < ratio.std() < 0.25
+    assert abs(ratio.mean() - 1) < 0.1
+    deficient = np.column_stack([X, X[:, 0] + X[:, 1]])
+    with pytest.warns(RankWarning, match="rank 5 and 6 columns") as told:
+        leverage_scores(deficient, method="sketch")
+    assert told[0].filename == __file__
+
+
 def test_every_way_of_holding_the_matrix(tmp_path):
     wanted = leverage_scores(X)
     path = tmp_path / "x.npy"

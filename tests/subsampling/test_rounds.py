@@ -19,7 +19,7 @@ from mcstat.subsampling._rounds import (
 from tests.naive.rounds import largest_remainders, rounds_from_orders
 from tests.stat_asserts import assert_mean_close
 
-WITHOUT, WITH = MODES
+WITHOUT, WITH, INDEPENDENT = MODES
 
 
 def first_rounds(n, m, mode, n_rounds, seed=0):
@@ -27,7 +27,7 @@ def first_rounds(n, m, mode, n_rounds, seed=0):
     return [rounds.rows(k) for k in range(n_rounds)]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [WITHOUT, WITH])
 def test_a_ratio_of_one_is_ordinary_epochs(mode):
     for rows in first_rounds(50, 50, mode, 4):
         assert sorted(rows) == list(range(50))
@@ -72,7 +72,7 @@ def test_every_round_is_another_subset(mode):
     assert len(subsets) == 30
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [WITHOUT, WITH])
 def test_inclusion_and_order(mode):
     n, m, runs = 6, 3, 20_000
     single, pair, place = np.zeros(n), np.zeros((n, n)), np.zeros((m, n))
@@ -97,13 +97,22 @@ def test_seen_share_with_replacement(ratio, n_rounds, share):
     assert_mean_close(np.mean(seen), exact, np.sqrt(exact * (1 - exact) / n / 20))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [WITHOUT, WITH])
 def test_mean_and_variance_of_a_subset_mean(mode):
     values = np.random.default_rng(0).exponential(size=30)
     means = np.array([values[Rounds(30, 8, mode, root_seed(seed)).rows(5)].mean() for seed in range(4000)])
     variance = values.var() / 8 * (30 - 8) / 29
     assert_mean_close(means.mean(), values.mean(), np.sqrt(variance / 4000))
     assert_mean_close(means.var(), variance, ((means - means.mean()) ** 2).std() / np.sqrt(4000))
+
+
+def test_independent_rounds_draw_each_row_from_all():
+    rounds = first_rounds(50, 20, INDEPENDENT, 2000)
+    counts = np.bincount(np.concatenate(rounds), minlength=50)
+    assert_mean_close(counts / 40_000, 1 / 50, np.sqrt(1 / 50 * 49 / 50 / 40_000))
+    assert min(len(set(rows)) for rows in rounds) < 20
+    distinct = np.mean([len(set(rows)) for rows in rounds])
+    assert_mean_close(distinct, 50 * (1 - (1 - 1 / 50) ** 20), np.sqrt(50 * 0.25 / 2000))
 
 
 def test_shares_of_strata():

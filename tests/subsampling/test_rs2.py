@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
@@ -63,6 +64,22 @@ def test_batches_rates_and_counts(mode):
         est = model.estimate()
         np.testing.assert_allclose(est.value, (held_out**2).mean())
         np.testing.assert_allclose(est.std_error, (held_out**2).std(ddof=1) / 5)
+
+
+def test_sparse_rows_give_what_dense_ones_give():
+    sparse = csr_array(np.where(np.abs(X) > 0.5, X, 0.0))
+    # SGD moves its intercept more slowly on sparse rows.
+    learner = SGDClassifier(loss="log_loss", fit_intercept=False)
+    for other in (sparse, sparse.toarray()):
+        model = RS2Estimator(learner, n_rounds=10, batch_size=20, random_state=0)
+        found = model.fit(other, LABELS)
+        if other is sparse:
+            first = found
+    np.testing.assert_allclose(first.estimator_.coef_, found.estimator_.coef_, rtol=1e-9)
+    np.testing.assert_array_equal(first.predict(sparse), found.predict(sparse.toarray()))
+    assert first.score(sparse, LABELS) > 0.7
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
+        RS2Estimator(GaussianNB(), n_rounds=2).fit(sparse, LABELS)
 
 
 def test_weights_are_routed_and_rows_of_weight_zero_left_out():
@@ -229,7 +246,7 @@ WEIGHTS = "a row of weight two is drawn as one row, a repeated row as two: equal
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("estimator", [SGDClassifier(), SGDRegressor()])
 def test_is_a_scikit_learn_estimator(estimator):
-    expected = {"check_sample_weight_equivalence_on_dense_data": WEIGHTS}
+    expected = {f"check_sample_weight_equivalence_on_{kind}_data": WEIGHTS for kind in ("dense", "sparse")}
     check_estimator(RS2Estimator(estimator, random_state=0), expected_failed_checks=expected)
 
 

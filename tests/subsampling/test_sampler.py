@@ -23,6 +23,32 @@ def test_probabilities_sum_to_the_size(size):
     assert (scores[~free].min(initial=np.inf)) >= scores[free].max(initial=0)
 
 
+def test_advice_from_a_pilot_is_kept():
+    pilot = LpSampler(p=2, n_samples=200, design="fixed", random_state=0).fit(X)
+    size = pilot.n_samples_for(X, 0.01)
+    assert size == int(np.ceil(200 * (pilot.distortion(X).value / 0.01) ** 2))
+    others = [LpSampler(p=2, n_samples=size, design="fixed", random_state=k).fit(X) for k in range(9)]
+    # D of both samples is random: its median over samples is within a factor of two of the goal.
+    assert 0.005 < np.median([other.distortion(X).value for other in others]) < 0.02
+    assert pilot.n_samples_for(X, 1e-6) == len(X)
+    with pytest.raises(InvalidParameter, match="distortion"):
+        pilot.n_samples_for(X, 0.0)
+
+
+def test_plots_show_scores_and_the_distortion():
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="the plot extra is not installed")
+    sampler = LpSampler(p=2, n_samples=100, random_state=0).fit(X)
+    ax = sampler.plot()
+    assert ax.lines[0].get_ydata()[0] == sampler.scores_.max()
+    left, right = sampler.plot(X)
+    assert left.get_ylabel() == "score (lewis)"
+    drawn = right.lines[0]
+    np.testing.assert_array_equal(np.unique(drawn.get_xdata()), [12, 25, 50, 100])
+    again = LpSampler(p=2, n_samples=100, random_state=2).fit(X).distortion(X).value
+    assert drawn.get_ydata()[-1] == again
+    pyplot.close("all")
+
+
 def test_scores_of_zero_are_never_drawn_and_few_scores_are_all_taken():
     q = inclusion_probabilities(np.array([0.0, 1.0, 2.0, 0.0]), 3)
     np.testing.assert_array_equal(q, [0, 1, 1, 0])

@@ -42,6 +42,23 @@ def test_between_multiples_of_lewis_weights(p):
     assert (tau <= sigma ** (2 / p) * (1 + 1e-4)).all() if p >= 2 else (sigma <= tau ** (p / 2) * (1 + 1e-4)).all()
 
 
+@pytest.mark.parametrize("p", [1, 1.5])
+def test_buckets_are_seldom_too_low(p):
+    tall = np.random.default_rng(6).normal(size=(1200, 3))
+    tall[:4] *= 30
+    sigma = lp_sensitivities(tall, p, method="coreset", random_state=3)
+    bucketed = lp_sensitivities(tall, p, method="bucket", random_state=3)
+    # The same coreset in both; each of 1200 rows is missed by all of 20 sums with probability 1e-6.
+    assert (bucketed >= sigma * (1 - 1e-6)).mean() > 0.99
+    assert len(np.unique(bucketed)) == 6
+    if p == 1:
+        # Sums of shares: at most the bucket's.
+        assert bucketed.max() <= sigma.sum()
+        assert np.median(bucketed) < 200 * sigma.sum() / 1200
+    with pytest.raises(InvalidParameter, match="bucket"):
+        lp_sensitivities(tall, 3, method="bucket")
+
+
 def test_order_two_one_column_and_the_identity():
     np.testing.assert_allclose(lp_sensitivities(X, 2), leverage_scores(X), rtol=1e-12)
     share = np.abs(X[:, :1]) ** 3 / (np.abs(X[:, :1]) ** 3).sum()

@@ -22,7 +22,8 @@ from mcstat.core.registry import methods
 from mcstat.study import Claim, ClaimTable, SimulationStudy
 
 LEVEL = 0.95
-FIRST = 50
+# Replicates before the first look at the clock.
+FIRST = 20
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Stage:
     seed: int
 
 
-QUICK = (Stage(200, 3.0, 1e-2, 1), Stage(4000, 6.0, 1e-4, 2))
+QUICK = (Stage(200, 1.5, 1e-2, 1), Stage(4000, 3.0, 1e-4, 2))
 FULL = (Stage(2000, 300.0, 1e-2, 1), Stage(4000, 600.0, 1e-4, 2))
 
 

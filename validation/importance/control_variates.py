@@ -1,6 +1,6 @@
 """Claims about control variates on independent and on randomised Sobol' points, measured again.
 
-``python -m validation.importance.control_variates [--quick]``; about three CPU minutes, quick half a minute.
+``python -m validation.importance.control_variates [--quick]``; about three CPU minutes, quick three seconds.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def independent_coefficients_on_scrambles(seed: int) -> np.ndarray:
 
 
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
-    """Bands: the card's checks; coverage by a binomial test at 1e-3 for 1000 runs (quick: 100)."""
-    runs = 100 if quick else 1_000
-    low, high = (0.87, 1.0) if quick else (0.926, 0.973)
+    """Bands: the card's checks; coverage by a binomial test at 1e-3 for 1000 runs."""
+    runs = 12 if quick else 1_000
+    low, high = 0.926, 0.973
     table: list[Claim] = []
     with warnings.catch_warnings():
         # control='regression' says that it is biased: by how much is measured here.
@@ -90,33 +90,34 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
         for way in WAYS:
             label = ", ".join(way)
             budget = 2_048 if way[0] == "rqmc" else 1_000
-            n = runs // 10 if way[1] == "lasso" else runs
+            n = max(runs // 10, 2) if way[1] == "lasso" else runs
             found = map_tasks(partial(run, way, budget), range(n), n_jobs=n_jobs, label=label)
             values, errors, inside, gains = (np.array(column) for column in zip(*found, strict=True))
             spread = values.std(axis=0, ddof=1)
-            z = np.abs(values.mean(axis=0) - TRUTH) / spread * np.sqrt(n)
-            ratio = np.sqrt(np.mean(errors**2, axis=0)) / spread
+            reported = np.sqrt(np.mean(errors**2, axis=0))
+            z = np.abs(values.mean(axis=0) - TRUTH) / reported * np.sqrt(n)
+            ratio = reported / spread
             covered = inside.mean(axis=0)
+            small = {"scale_ok": n >= 10, "note": "" if n >= 10 else f"{n} seeds are too few"}
             setting = f"3 functions on the unit cube, 9 regressors, {budget} points, {n} seeds, {label}"
-            ends = (low, high) if n == runs else ((0.87, 1.0) if n == 100 else (0.0, 1.0))
+            ends = (low, high) if n == 1_000 else (0.87, 1.0)
             table += [
                 Claim(name="in the span of the regressors: relative error", setting=label, source="card",
                       published="0", measured=span_error(way), band=(0.0, 1e-10 if way[1] == "ridge" else 1e-13)),
                 Claim(name="largest |z| of the mean", setting=setting, source="card, check 5",
-                      published="< 4", measured=z.max(), mcse=1.0, band=(0.0, 4.0)),
+                      published="< 4", measured=z.max(), mcse=1.0, band=(-np.inf, 4.0)),
                 Claim(name="reported over true error, farthest from 1", setting=setting, source="card, check 5",
                       published="0.85 to 1.15", measured=ratio[np.argmax(np.abs(ratio - 1))],
-                      mcse=1 / np.sqrt(2 * n), band=(0.85, 1.15), scale_ok=n >= 100,
-                      note="" if n >= 100 else "ten seeds are too few"),
+                      mcse=1 / np.sqrt(2 * n), band=(0.85, 1.15), **small),
                 Claim(name="coverage of 95 % intervals, farthest of three", setting=setting, source="ours",
                       published="0.95", measured=covered[np.argmax(np.abs(covered - 0.95))],
-                      mcse=np.sqrt(0.95 * 0.05 / n), band=ends),
+                      mcse=np.sqrt(0.95 * 0.05 / n), band=ends, **small),
                 Claim(name="median variance reduction, smallest of three", setting=setting, source="ours",
                       measured=np.median(gains, axis=0).min()),
                 Claim(name="median variance reduction, largest of three", setting=setting, source="ours",
                       measured=np.median(gains, axis=0).max()),
             ]  # fmt: skip
-        few = range(20 if quick else 100)
+        few = range(3 if quick else 100)
         both = np.array(map_tasks(independent_coefficients_on_scrambles, few, n_jobs=n_jobs, label="coefficients"))
     squares = both.mean(axis=0)
     for k, solver in ((1, "lstsq"), (2, "ridge")):
@@ -130,7 +131,7 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
                     measured=squares[0, j] / squares[k, j],
                 )
             )
-    return ClaimTable(table)
+    return ClaimTable(table).first_look() if quick else ClaimTable(table)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Claims about multiple importance sampling, measured again.
 
-``python -m validation.importance.multiple_importance_sampler [--quick]``; about one CPU minute, quick ten seconds.
+``python -m validation.importance.multiple_importance_sampler [--quick]``; about one CPU minute, quick two seconds.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def same_law() -> float:
 
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     """All of them; bands from the card's exact checks, that of coverage from a binomial test at 1e-3."""
-    runs = 200 if quick else 2_000
-    low, high = (0.885, 0.99) if quick else (0.9335, 0.9655)
+    runs = 50 if quick else 2_000
+    low, high = 0.9335, 0.9655
     table = [
         Claim(
             name="balance with all proposals equal to the law: largest relative gap to the plain mean",
@@ -72,7 +72,7 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
         worst = covered[np.argmax(np.abs(covered - 0.95))]
         table += [
             Claim(name="largest |z| of the mean", setting=setting, source="card, checks 5 and 7",
-                  published="< 4", measured=z.max(), mcse=1.0, band=(0.0, 4.0)),
+                  published="< 4", measured=z.max(), mcse=1.0, band=(-np.inf, 4.0)),
             Claim(name="reported over true error, farthest from 1", setting=setting, source="card, check 5",
                   published="0.85 to 1.15", measured=ratio[np.argmax(np.abs(ratio - 1))],
                   mcse=1 / np.sqrt(2 * runs), band=(0.85, 1.15)),
@@ -90,8 +90,6 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
                 measured=gain,
                 mcse=gain * np.sqrt(4 / (2 * runs)),
                 band=None if scheme == "power" else (1.0, np.inf),
-                scale_ok=not quick or scheme == "power",
-                note="200 seeds are too few" if quick else "",
             )
         )
     found = map_tasks(partial(run, "balance", target=True), range(runs), n_jobs=n_jobs, label="self-normalised")
@@ -107,7 +105,7 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
             band=(low, high),
         )
     )
-    return ClaimTable(table)
+    return ClaimTable(table).first_look() if quick else ClaimTable(table)
 
 
 def main() -> None:

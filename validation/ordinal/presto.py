@@ -56,7 +56,7 @@ def median_and_error(values, seed=0):
 
 def designs(quick, n_jobs):
     """Median ratios of mean squared error on the paper's three sparse designs."""
-    runs, found, ratios, kkt = (8 if quick else 100), [], [], 0.0
+    runs, found, ratios, kkt = (3 if quick else 100), [], [], 0.0
     small = {"scale_ok": False, "note": f"{runs} runs tell a median ratio to about 0.1 only"} if quick else {}
     for cuts, share, over_logit, over_odds, half in DESIGNS:
         task = partial(one_simulation, cuts)
@@ -115,18 +115,18 @@ def covers(settings, seed):
 
 
 def coverage(quick, n_jobs):
-    """Each kind of interval that ``estimate()`` has."""
+    """Each kind of interval that ``estimate()`` has; quick is the first alone, for bootstraps take minutes."""
     kinds = [
         ("observed information, lambda = 0", {"lam": 0.0}, None),
         ("bootstrap, lambda = 0.003 fixed, 100 resamples", {"lam": 0.003, "n_draws": 100}, 300),
         ("bootstrap, lambda tuned anew, 50 resamples", {"lam": "cv", "n_draws": 50, "retune": True}, 60),
     ]
     found = []
-    for kind, settings, runs in kinds:
+    for kind, settings, runs in kinds[:1] if quick else kinds:
         stages = ((runs, None),) if runs else STAGES
         start = 0
         for stage, level in stages:
-            wanted = max(4, stage // 50) if quick else stage
+            wanted = 20 if quick else stage
             task = partial(covers, settings)
             hits = map_tasks(task, range(start, start + wanted), n_jobs=n_jobs, prefer="processes", label=kind)
             rate, start = float(np.mean(hits)), start + wanted

@@ -25,7 +25,7 @@ from time import process_time
 import numpy as np
 from scipy.special import stdtrit
 
-from mcstat.core.errors import ReliabilityWarning
+from mcstat.core.errors import MissingExtraError, ReliabilityWarning
 from mcstat.core.parallel import single_threaded
 from mcstat.state_space import LinearGaussian, ParticleFilter, StateSpaceModel, StochasticVolatility
 from mcstat.study import Claim, ClaimTable
@@ -136,7 +136,7 @@ def claims(quick: bool, n_jobs: int = 1, python: str | None = None) -> ClaimTabl
     """Ratios of CPU times, and the difference of the log-likelihoods. Timed, so it runs in one process."""
     python = python or os.environ.get(VARIABLE)
     if not python:
-        raise SystemExit(f"give --python or set {VARIABLE}: an interpreter that has particles 0.4 and numpy < 2")
+        raise MissingExtraError(f"give --python or set {VARIABLE}: an interpreter that has particles 0.4 and numpy < 2")
     rounds = 4 if quick else 15
     peer, found = Peer(python), []
     with single_threaded():

@@ -20,6 +20,7 @@ from time import process_time
 
 import numpy as np
 
+from mcstat.core.errors import MissingExtraError
 from mcstat.core.parallel import single_threaded
 from mcstat.state_space import LinearGaussian, ParisSmoother, StochasticVolatility
 from mcstat.study import Claim, ClaimTable
@@ -123,6 +124,8 @@ def compare(python: str, quick: bool) -> list[Claim]:
 
 def claims(quick: bool = False, n_jobs: int = 1) -> ClaimTable:
     """The comparison, if the environment variable names the peer's interpreter."""
+    if VARIABLE not in os.environ:
+        raise MissingExtraError(f"set {VARIABLE}: an interpreter that has particles 0.4 and numpy < 2")
     return ClaimTable(tuple(compare(os.environ[VARIABLE], quick)))
 
 

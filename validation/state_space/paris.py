@@ -24,8 +24,8 @@ SECONDS = {"LG": 0.4, "SV": 0.6}
 
 def backward_draws(quick: bool, n_jobs: int) -> list[Claim]:
     """Variance at M = 1 over that at M = 2, and slopes in T."""
-    runs = 60 if quick else 200
-    lengths = (50, 200) if quick else (50, 100, 200, 400, 800, 1600, 3200)
+    runs = 12 if quick else 200
+    lengths = (50, 150) if quick else (50, 100, 200, 400, 800, 1600, 3200)
     y = MODELS["LG"].simulate(lengths[-1], random_state=1)[1]
     variances = {}
     for m in (1, 2, 4):
@@ -47,6 +47,8 @@ def backward_draws(quick: bool, n_jobs: int) -> list[Claim]:
                 measured=ratio,
                 mcse=ratio * 2.0 / np.sqrt(runs),
                 band=(4.0, inf),
+                scale_ok=not quick,
+                note=f"{runs} runs are too few" if quick else "",
             )
         )
     for m, values in variances.items():
@@ -71,7 +73,7 @@ def tries(quick: bool, n_jobs: int) -> list[Claim]:
     found = []
     for name, model in MODELS.items():
         each = []
-        for seed in range(3 if quick else 10):
+        for seed in range(2 if quick else 10):
             y = model.simulate(1000, random_state=seed)[1]
             smoother = ParisSmoother(model, random_state=seed, resampling="systematic", verbose=False)
             each.append(smoother.fit(y).n_trials_)
@@ -93,7 +95,7 @@ def tries(quick: bool, n_jobs: int) -> list[Claim]:
 def cost(quick: bool, n_jobs: int) -> list[Claim]:
     """CPU seconds at N = T = 1000, M = 2, and slopes in N and in T."""
     found = []
-    rounds = 3 if quick else 9
+    rounds = 2 if quick else 9
 
     def seconds(model: object, n: int, y: np.ndarray) -> list[float]:
         each = []
@@ -121,8 +123,8 @@ def cost(quick: bool, n_jobs: int) -> list[Claim]:
                 )
             )
         y = MODELS["LG"].simulate(10_000, random_state=0)[1]
-        sizes = (1000, 10_000) if quick else (1000, 3000, 10_000, 30_000, 100_000)
-        times = (300, 3000) if quick else (100, 1000, 10_000)
+        sizes = (1000, 4000) if quick else (1000, 3000, 10_000, 30_000, 100_000)
+        times = (300, 1500) if quick else (100, 1000, 10_000)
         in_n = [min(seconds(MODELS["LG"], n, y[:50])) for n in sizes]
         in_t = [min(seconds(MODELS["LG"], 200, y[:t])) for t in times]
     for letter, grid, costs in (("N", sizes, in_n), ("T", times, in_t)):
@@ -135,6 +137,8 @@ def cost(quick: bool, n_jobs: int) -> list[Claim]:
                 measured=float(np.polyfit(np.log(grid), np.log(costs), 1)[0]),
                 mcse=np.nan,
                 band=(-inf, 1.1),
+                scale_ok=not quick,
+                note="two short runs" if quick else "",
             )
         )
     return found
@@ -142,7 +146,8 @@ def cost(quick: bool, n_jobs: int) -> list[Claim]:
 
 def claims(quick: bool = False, n_jobs: int = 1) -> ClaimTable:
     """All of it."""
-    return ClaimTable((*backward_draws(quick, n_jobs), *tries(quick, n_jobs), *cost(quick, n_jobs)))
+    table = ClaimTable((*backward_draws(quick, n_jobs), *tries(quick, n_jobs), *cost(quick, n_jobs)))
+    return table.first_look() if quick else table
 
 
 def main() -> None:

@@ -4,9 +4,10 @@
 
 Translation models cannot be trained here; the card's toy stands for them: two domains of 20 000 and 100 rows, logistic
 regression on ten inputs with a shared and two domains' blocks of effects, plain SGD with rate 0.1 and batches of 32.
-Bands were set before measuring (card of the method). The card leaves the blocks' meaning open; with other inputs in
-each domain, so that domains do not pull the shared effects apart, TS100 and S5 tied (24 seeds: -0.0001 +- 0.004), the
-other verdicts of the ordering were the same.
+Bands were set before measuring (card of the method). **The toy's design was changed once, after a result had been
+seen**: the card leaves the blocks' meaning open, and in the first reading, with other inputs in each domain, TS100 and
+S5 tied (24 seeds: -0.0001 +- 0.004). The second reading, below, has the same inputs and other effects in each domain,
+and there TS100 < S5 holds; count that step as weaker evidence. The other verdicts were the same in both.
 """
 
 from __future__ import annotations
@@ -166,7 +167,8 @@ def speed(quick: bool) -> ClaimTable:
 
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     """Every claim."""
-    return training(quick, n_jobs) + speed(quick)
+    table = training(quick, n_jobs) + speed(quick)
+    return table.first_look() if quick else table
 
 
 def main() -> None:

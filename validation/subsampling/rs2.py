@@ -99,7 +99,7 @@ def seen_shares(quick: bool) -> ClaimTable:
 
 def overhead(quick: bool) -> ClaimTable:
     """Share of the time that goes into choosing rows."""
-    n = 100_000 if quick else 1_000_000
+    n = 30_000 if quick else 1_000_000
     X, y = teacher(n)
     claims = []
     for mode in MODES:
@@ -120,7 +120,7 @@ def overhead(quick: bool) -> ClaimTable:
 
 def speed(quick: bool) -> ClaimTable:
     """CPU time of a round beside NumPy's ways to draw one, in turns."""
-    n, m, turns = 1_000_000, 100_000, 10 if quick else 30
+    n, m, turns = 1_000_000, 100_000, 5 if quick else 30
     rng, identity = np.random.default_rng(0), [Rounds(n, m, mode, root_seed(0)) for mode in MODES]
     ways = {
         "round without replacement": lambda k: identity[0].rows(k),
@@ -151,7 +151,8 @@ def speed(quick: bool) -> ClaimTable:
 
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     """Every claim."""
-    return equal_updates(quick, n_jobs) + seen_shares(quick) + overhead(quick) + speed(quick)
+    table = equal_updates(quick, n_jobs) + seen_shares(quick) + overhead(quick) + speed(quick)
+    return table.first_look() if quick else table
 
 
 def main() -> None:
