@@ -197,7 +197,7 @@ class GroupTimeATT(Estimator):
         self._check()
         if data is not None:
             named = {"unit": unit, "time": time, "first_treated": first_treated, "weights": weights, "cluster": cluster}
-            found = from_frame(data, outcome, outcome, covariates, **named)
+            found = from_frame(data, outcome, outcome, covariates, **named)  # type: ignore[arg-type]
             y, X = found["y"], found["X"]
             unit, time, first_treated, weights, cluster = (found[name] for name in named)
         panel = read_staggered(
@@ -239,7 +239,7 @@ class GroupTimeATT(Estimator):
     def _cell(self, panel: Staggered, cell: Cell, fits: CrossFits) -> dict[str, Any]:
         """One row of ``cells_``, with the influence values of all units under ``"influence"``."""
         n_treated, n_control = int(cell.treated.sum()), int(cell.control.sum())
-        row = {
+        row: dict[str, Any] = {
             "group": cell.group, "period": cell.period, "base": cell.base, "effect": np.nan, "n_treated": n_treated,
             "n_control": n_control, "clipped": 0, "method": self.method if panel.covariates else "means", "note": "",
             "influence": np.zeros(len(panel.first)),

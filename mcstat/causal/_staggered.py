@@ -83,11 +83,13 @@ def read_staggered(
     if not np.isfinite(covariates).all():
         raise InvalidData("X must be finite, got NaN or infinity")
     codes, units = codes_of("unit", unit, n_rows)
-    period, periods = codes_of("time", time, n_rows)
+    period, labels = codes_of("time", time, n_rows)
+    # Years that came as 2004.0 are years.
+    periods = tuple(label.removesuffix(".0") for label in labels)
     if len(np.unique(codes * len(periods) + period)) < n_rows:
         raise InvalidData("unit and time must name each row once, got repeated pairs")
     clock, began = _read_clock(time, first_treated, period, n_rows)
-    per_unit = {"first_treated": began, "weights": read_weights(weights, n_rows)}
+    per_unit: dict[str, NDArray[Any]] = {"first_treated": began, "weights": read_weights(weights, n_rows)}
     per_unit["cluster"] = codes if cluster is None else codes_of("cluster", cluster, n_rows)[0]
     n, n_periods = len(units), len(periods)
     Y = np.full((n, n_periods), np.nan)
@@ -139,7 +141,7 @@ def _read_clock(time: Any, first_treated: Any, period: IntArray, n_rows: int) ->
             raise InvalidData("first_treated must be a time, or infinity, NaN or 0 for never, got -infinity")
         return clock, np.where(never, np.inf, start)
     # Dates and labels: places in the order of time; a date between two periods begins with the later one.
-    order = pd.Index(np.sort(pd.unique(pd.Series(times))))
+    order = pd.Index(pd.Series(times).drop_duplicates()).sort_values()
     never = pd.isna(pd.Series(began)).to_numpy()
     places = np.full(n_rows, np.inf)
     try:

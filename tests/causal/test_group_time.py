@@ -192,11 +192,12 @@ def test_weights_count_units_and_clusters_replace_them():
 
 
 @pytest.mark.parametrize(
-    ("method", "learner"), [("dr", "ols"), ("reg", None), ("ipw", None), ("dr", "series"), ("dr", "auto")]
+    ("method", "learner"),
+    [("dr", "ols"), ("reg", None), ("ipw", None), ("dr", "series"), pytest.param("dr", "auto", marks=pytest.mark.slow)],
 )
 def test_covariates_remove_what_they_cause(method, learner):
     # 1500 units: standard errors near 0.1; six of them. Without covariates the bias is several times that.
-    data = make_did(1500, 4, random_state=11)
+    data = make_did(1500, 4, confounding=2.0, random_state=11)
     settings = {} if learner is None else {"learner_outcome": learner, "learner_propensity": learner}
     event = fit(data, data["X"], method=method, **settings).aggregate("dynamic")
     for e in (0, 1, 2):
