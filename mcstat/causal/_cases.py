@@ -31,11 +31,11 @@ def _draw_panel(rng: Generator) -> dict[str, Any]:
 
 
 def group_time_att() -> Case:
-    """Parallel trends without covariates; the effect is 1 where treatment begins in the second of three periods."""
+    """Parallel trends; the effect is 1 where treatment begins in the second of three periods."""
     from mcstat.causal import GroupTimeATT
 
     return Case(
-        estimator=GroupTimeATT(random_state=0),
+        estimator=GroupTimeATT(learner_outcome="ols", learner_propensity="ols", random_state=0),
         fit=_draw_staggered(np.random.default_rng(0)),
         truth={"ATT(2, 2)": 1.0, "ATT(2, 3)": 2.0, "ATT(3, 3)": 1.0},
         draw=_draw_staggered,
@@ -47,4 +47,4 @@ def _draw_staggered(rng: Generator) -> dict[str, Any]:
     from mcstat.datasets import make_did
 
     data = make_did(150, 3, confounding=0.0, random_state=rng)
-    return {name: np.asarray(data[name], dtype=np.float64) for name in ("y", "unit", "time", "first_treated")}
+    return {name: np.asarray(data[name], dtype=np.float64) for name in ("y", "X", "unit", "time", "first_treated")}

@@ -193,7 +193,13 @@ def test_weights_count_units_and_clusters_replace_them():
 
 @pytest.mark.parametrize(
     ("method", "learner"),
-    [("dr", "ols"), ("reg", None), ("ipw", None), ("dr", "series"), pytest.param("dr", "auto", marks=pytest.mark.slow)],
+    [
+        ("dr", "ols"),
+        ("reg", None),
+        ("ipw", None),
+        ("dr", "series"),
+        pytest.param("dr", "auto", marks=pytest.mark.slow),
+    ],
 )
 def test_covariates_remove_what_they_cause(method, learner):
     # 1500 units: standard errors near 0.1; six of them. Without covariates the bias is several times that.
