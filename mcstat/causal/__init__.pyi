@@ -1,3 +1,5 @@
+from ._irm import IIVM, IRM
 from ._panel_dml import PanelDML
+from ._plr import PLIV, PLR
 
-__all__ = ["PanelDML"]
+__all__ = ["IIVM", "IRM", "PLIV", "PLR", "PanelDML"]

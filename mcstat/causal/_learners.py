@@ -262,7 +262,7 @@ class _Stack(Learner):
     def cross_fit(self, task: Task) -> Fitted:
         parts = [member.cross_fit(replace(task, store=False)).predictions for member in self.members]
         out, stack = np.empty(task.targets.shape), []
-        for target in range(out.shape[1]):
+        for target in range(task.targets.shape[1]):
             columns = np.column_stack([part[:, target] for part in parts])
             out[:, target], weights = _stacked(columns, task.targets[:, target], task.weights)
             stack.append(dict(zip([member.name for member in self.members], weights.tolist(), strict=True)))

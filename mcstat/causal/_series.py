@@ -72,7 +72,7 @@ class SeriesColumns:
     def factors(self) -> FloatArray:
         """Share of the ridge penalty on each column: little on powers, whose shrinkage would be confounding left."""
         n_powers = self.n_main - self.knots.size
-        return np.r_[np.full(n_powers, _ON_POWERS), np.ones(self.knots.size), np.full(len(self.pairs), _ON_PRODUCTS)]
+        return np.repeat([_ON_POWERS, 1.0, _ON_PRODUCTS], [n_powers, self.knots.size, len(self.pairs)])
 
     def with_pairs(self, pairs: IntArray) -> SeriesColumns:
         """The same with these products."""

@@ -137,6 +137,7 @@ MUST_REFUSE = {
     "vcov": NONSENSE,
     "learner_y": NONSENSE,
     "learner_d": NONSENSE,
+    "clip": ["?", 0.0, 0.5, np.nan, None, True],
     "n_rep": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "quantiles": [[0.0], [1.0], ["?"], [np.nan]],
     **dict.fromkeys(
