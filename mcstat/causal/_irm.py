@@ -18,6 +18,7 @@ from mcstat.causal._learners import make_learner
 from mcstat.causal._nuisance import Learnt, Nuisance, learn
 from mcstat.causal._panel_data import Panel, read_columns
 from mcstat.causal._partially_linear import by_group
+from mcstat.causal._sensitivity import Bounded, Loss, loss
 from mcstat.causal._solve import Score, covariance, solve
 from mcstat.causal._weak import Instrumented
 from mcstat.core.checks import check_option, check_real
@@ -55,7 +56,7 @@ class _Interactive(DoubleML):
 
     def _run(self, panel: Panel, folds: Any, predictions: Any, started: float, estimand: str) -> None:
         prepared = prepare(panel, "pooled", "none", None)
-        self._panel = panel
+        self._panel, self._given_before = panel, (folds, predictions)
         root = self._start()
         notes: list[str] = []
         repetitions = []
@@ -112,7 +113,7 @@ class _Interactive(DoubleML):
         return treated, control
 
 
-class IRM(_Interactive):
+class IRM(Bounded, _Interactive):
     """Average effect of a binary treatment, allowed to differ from one x to the next.
 
     Parameters
@@ -242,6 +243,7 @@ class IRM(_Interactive):
         self._forget()
         self._check()
         check_option("estimand", self.estimand, ("ate", "att"))
+        self._loss_terms: list[Loss] = []
         self._signals: list[tuple[FloatArray, FloatArray]] = []
         with single_threaded():
             panel = read_rows(y, d, X, z=None, weights=weights, cluster=cluster, groups=groups, missing=self.missing)
@@ -270,7 +272,32 @@ class IRM(_Interactive):
                 odds = odds / np.average(odds, weights=w) * share
             signal, slope = (d - odds) * (y - g0) / share, d[:, None] / share
         self._signals.append((signal, m))
+        self._loss_terms.append(self._riesz(panel, means, m))
         return Score(signal, slope, ones, w), learnt
+
+    def _riesz(self, panel: Panel, means: Mapping[str, FloatArray], m: FloatArray) -> Loss:
+        """Residual of the outcome in its arm; representer D/m - (1 - D)/(1 - m), times m/p on the treated."""
+        y, d, w = panel.y, panel.D[:, 0], panel.weights
+        residual = y - np.where(d == 1, means["g1"], means["g0"])
+        if self.estimand == "ate":
+            return loss(residual, d / m - (1 - d) / (1 - m), 1 / m + 1 / (1 - m), w)
+        share = np.average(d, weights=w)
+        odds = m / (1 - m)
+        return loss(residual, (d - (1 - d) * odds) / share, d / share * (1 + odds) / share, w)
+
+    def _losses(self) -> list[list[Loss]]:
+        if self._panel.group is not None:
+            raise InvalidData("sensitivity analysis wants a fit without groups")
+        return [[one] for one in self._loss_terms]
+
+    def _refit_without(self, panel: Panel) -> Self:
+        from sklearn.base import clone
+
+        other: Self = clone(self).set_params(random_state=self._root)
+        other._signals, other._loss_terms = [], []
+        with single_threaded():
+            other._run(panel, *self._given_before, perf_counter(), self._sample.estimand)
+        return other
 
     @property
     def signal_(self) -> FloatArray:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mcstat.causal._approaches import APPROACHES, TIME_EFFECTS, Prepared, prepare
 from mcstat.causal._folds import SPLITTERS, Folds, given_folds, make_folds, restrict
+from mcstat.causal._formula import read_panel_formula
 from mcstat.causal._learners import make_learner
 from mcstat.causal._nuisance import Learnt
 from mcstat.causal._panel_data import Panel, from_frame, read_panel
@@ -19,11 +20,15 @@ from mcstat.causal._solve import VCOVS
 from mcstat.causal._weak import Instrumented
 from mcstat.core.checks import check_option, check_real
 from mcstat.core.errors import InvalidParameter
+from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import single_threaded
 from mcstat.core.rng import RandomState
 
 if TYPE_CHECKING:
     pass
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["PanelDML"]
 
@@ -245,6 +250,51 @@ class PanelDML(Instrumented, PartiallyLinear):
             self._run(panel, started)
         self._warn()
         return self
+
+    def compare(self, approaches: Sequence[str] = ("cre", "fd", "within", "pooled")) -> pd.DataFrame:
+        """Fit other approaches to the same rows, and linear fixed effects, and set them side by side.
+
+        Parameters
+        ----------
+        approaches : sequence of str
+
+        Returns
+        -------
+        DataFrame
+            Columns (approach, estimate, std_error, conf_low or conf_high). ``"linear FE"`` is least squares with unit
+            effects and the covariates as they are; where it differs, forms that are not linear matter.
+        """
+        self._check_fitted()
+        found = {}
+        for approach in approaches:
+            splitter = "row" if approach == "dummies" and self.splitter in ("unit", "two_way") else self.splitter
+            found[approach] = self._refit(self._panel, approach=approach, splitter=splitter).estimate()
+        rows = np.arange(self._panel.n_input)
+        linear = self._refit(
+            self._panel, other_folds=[(rows, rows)], approach="within", learner_y="ols", learner_d="ols", n_rep=1
+        )
+        return Estimate.compare(found | {"linear FE": linear.estimate()})
+
+    def fit_formula(self, formula: str, data: pd.DataFrame, **others: Any) -> Self:
+        """Fit ``"y ~ d | x1 + poly(x2, 2) + C(z) | unit + time"`` (extra ``formula``).
+
+        Parameters
+        ----------
+        formula : str
+            Outcome, treatments | covariates, any terms of formulaic | names of the unit and time columns.
+        data : data frame
+        **others
+            Other arguments of :meth:`fit`; strings name columns of ``data``.
+
+        Returns
+        -------
+        self
+        """
+        y, d, X, unit, time = read_panel_formula(formula, data)
+        columns: dict[str, Any] = {
+            key: data[value] if isinstance(value, str) else value for key, value in others.items()
+        }
+        return self.fit(y, d, X, unit=unit, time=time, **columns)
 
     def _check(self) -> None:
         self._check_common()

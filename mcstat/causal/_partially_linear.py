@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.causal._approaches import Prepared
-from mcstat.causal._base import DoubleML, Repetition, Sample
+from mcstat.causal._base import Repetition, Sample
 from mcstat.causal._folds import Folds
 from mcstat.causal._nuisance import Learnt, Nuisance, learn
 from mcstat.causal._panel_data import Panel
+from mcstat.causal._sensitivity import Bounded, Loss, loss
 from mcstat.causal._solve import Score, refuse_explained, solve
 from mcstat.core.checks import check_option
-from mcstat.core.errors import InvalidData
+from mcstat.core.errors import InvalidData, InvalidParameter
+from mcstat.core.parallel import single_threaded
 from mcstat.core.rng import Purpose, child_seed, stream
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ _TREE_ROWS_PER_FEATURE = 500
 _OVERLAP = 0.01
 
 
-class PartiallyLinear(DoubleML):
+class PartiallyLinear(Bounded):
     """What panels and cross sections share: nuisances, residuals, scores. Subclasses prepare and split the rows."""
 
     learner_y: Any
@@ -47,6 +50,9 @@ class PartiallyLinear(DoubleML):
 
     def _prepare(self, panel: Panel) -> Prepared:
         raise TypeError(f"{type(self).__name__} must define _prepare")
+
+    def _check(self) -> None:
+        raise TypeError(f"{type(self).__name__} must define _check")
 
     def _split(self, part: Panel, rng: Generator) -> Folds:
         raise TypeError(f"{type(self).__name__} must define _split")
@@ -105,7 +111,7 @@ class PartiallyLinear(DoubleML):
             learnt = learnt.merged(more)
             e, R = adjust(prepared.y - more.predictions["g"][:, 0]), adjust(prepared.D)
         if part.group is not None:
-            R, V = by_group(R, part), by_group(V, part)
+            R, V = (by_group(R, part),) * 2 if R is V else (by_group(R, part), by_group(V, part))
         return Score(e, R, V, prepared.weights), learnt
 
     def _nuisances(self, part: Panel, prepared: Prepared) -> list[Nuisance]:
@@ -150,6 +156,35 @@ class PartiallyLinear(DoubleML):
             if outside:
                 notes.append(f"{outside} propensities outside [{_OVERLAP}, {1 - _OVERLAP}]: hardly anything to compare")
         return notes
+
+    def _losses(self) -> list[list[Loss]]:
+        """The residual of e on V, and alpha_j: what of V_j the other columns leave, over its mean square."""
+        found = []
+        for scores in self._scores:
+            losses = []
+            for score in scores:
+                if score.R is not score.V:
+                    raise InvalidParameter("sensitivity analysis wants score='partialling_out' and no instrument")
+                inverse = np.linalg.inv((score.V * score.w[:, None]).T @ score.V)
+                riesz = score.w.sum() * score.V @ inverse
+                residual = score.e - score.V @ (inverse @ (score.V.T @ (score.w * score.e)))
+                losses += [loss(residual, column, None, score.w) for column in riesz.T]
+            found.append(losses)
+        return found
+
+    def _refit(self, panel: Panel, *, other_folds: Any = None, **settings: Any) -> Self:
+        """A clone with other settings, fitted on this panel with the same seed, folds and predictions."""
+        from sklearn.base import clone
+
+        other: Self = clone(self).set_params(random_state=self._root, **settings)
+        other._check()
+        other._panel, other._given = panel, self._given if other_folds is None else (other_folds, None)
+        with single_threaded():
+            other._run(panel, perf_counter())
+        return other
+
+    def _refit_without(self, panel: Panel) -> Self:
+        return self._refit(panel)
 
     @property
     def dropped_(self) -> pd.DataFrame:
