@@ -44,6 +44,8 @@ class Design:
     names : tuple of str
     linear : ndarray of bool, shape (p,)
         Dummies, which enter a basis as they are.
+    between : ndarray of bool, shape (p,)
+        Columns without variation within units.
     unit : ndarray of int, shape (n,)
     absorb : bool
         Whether each unit has an intercept of its own.
@@ -54,6 +56,7 @@ class Design:
     Z: FloatArray
     names: tuple[str, ...]
     linear: NDArray[np.bool_]
+    between: NDArray[np.bool_]
     unit: IntArray
     absorb: bool = False
     named: bool = False
@@ -144,11 +147,14 @@ class _Gram(Learner):
         solver = {"ols": least_squares, "lasso": lasso}.get(self.name, ridge)
         rng = stream(task.seed, self.name, Purpose.SAMPLE, 0)
         if self.name == "series" and not design.absorb:
-            predictions = cross_fit_series(design.Z, design.linear, task.targets, weights, task.folds, rng)
+            predictions = cross_fit_series(
+                design.Z, design.linear, design.between, task.targets, weights, task.folds, rng
+            )
             return Fitted(predictions)
         columns = _as_they_are
         if self.name in ("series", "splines"):
-            columns = main_columns(design.Z, design.linear, weights, max(1, min(300, len(design.Z) // 10)))
+            budget = max(1, min(300, len(design.Z) // 10))
+            columns = main_columns(design.Z, design.linear, design.between, weights, budget)
         run = partial(cross_fit_absorbed, unit=design.unit) if design.absorb else cross_fit
         return Fitted(run(columns, design.Z, task.targets, weights, task.folds, solver))
 
