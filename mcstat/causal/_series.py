@@ -99,8 +99,8 @@ def cross_fit_series(
     linear : ndarray of bool, shape (J,)
         Features (dummies) that enter as they are and in no product.
     between : ndarray of bool, shape (J,)
-        Features without variation within units, which get no hinges: those would be fitted to the effects of the few
-        units there are, and cross-validation by rows would take that for structure.
+        Features without variation within units, which get no hinges and no products with each other: those would be
+        fitted to the effects of the few units there are, and cross-validation by rows would take that for structure.
     targets : ndarray, shape (n, m)
     weights : ndarray, shape (n,)
     folds : Folds
@@ -118,6 +118,7 @@ def cross_fit_series(
     candidates = np.flatnonzero(~linear & (np.ptp(Z[:: max(1, len(Z) // _MOST_LOOKED_AT)], axis=0) > 0))
     first, second = np.triu_indices(len(candidates), k=1)
     pairs = np.column_stack([candidates[first], candidates[second]])
+    pairs = pairs[~between[pairs].all(axis=1)]
     room = max(0, budget - basis.n_main)
     chosen: Callable[[int, int], IntArray] | None = None
     if len(pairs) <= room:
