@@ -70,6 +70,25 @@ def iivm() -> Case:
     )
 
 
+def group_time_att() -> Case:
+    """Trends that depend on covariates, linearly."""
+    from mcstat.causal import GroupTimeATT
+
+    return Case(
+        estimator=GroupTimeATT(learner_y="ols", learner_d="ols", clip=0.05, random_state=0),
+        fit=_draw_staggered(np.random.default_rng(0)),
+        truth={"ATT(3, 4)": 2.0, "ATT(4, 4)": 1.0, "ATT(4, 3)": 0.0},
+        draw=_draw_staggered,
+    )
+
+
+def _draw_staggered(rng: Generator) -> dict[str, Any]:
+    from mcstat.datasets import make_did
+
+    data = make_did(200, 5, random_state=rng)
+    return {name: np.asarray(data[name], dtype=np.float64) for name in ("y", "X", "unit", "time", "first_treated")}
+
+
 def _draw_rows(rng: Generator, n: int = 300) -> dict[str, Any]:
     X = rng.normal(size=(n, 5))
     d = X[:, 0] - 0.5 * X[:, 1] + rng.normal(size=n)

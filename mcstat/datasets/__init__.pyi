@@ -1,4 +1,5 @@
 from ._beams import make_perturbed_beams
+from ._did import make_did
 from ._dp_sgd import DpSgdAttack, dp_sgd_epsilon, make_dp_sgd_attack
 from ._flights import Flights, load_flights
 from ._logistic import LogisticPosterior, load_logistic_posterior
@@ -29,6 +30,7 @@ __all__ = [
     "load_sp500",
     "load_wage_panel",
     "make_cantilever_beam",
+    "make_did",
     "make_dp_sgd_attack",
     "make_funnel",
     "make_g_function",

@@ -133,6 +133,7 @@ MUST_REFUSE = {
     "tau": ["?", 0.0, -1.0, np.nan, None, True],
     "ess_threshold": ["?", -0.1, 1.1, np.nan, None, True, []],
     "approach": NONSENSE,
+    "base_period": NONSENSE,
     "splitter": NONSENSE,
     "vcov": NONSENSE,
     "learner_y": NONSENSE,
