@@ -124,14 +124,23 @@ def _correlated(
         words = labels + ([f"{n} (mean)" for n in part.treatments] if with_treatment else []) + named
         flags = np.zeros(len(words), dtype=bool)
         flags[len(words) - dummies.shape[1] :] = True
-        return _design(part, np.hstack(columns), words, flags, False)
+        between = ~flags & (np.arange(len(words)) >= len(smooth))
+        return _design(part, np.hstack(columns), words, flags, False, between)
 
     for_y = design(approach == "cre_mundlak")
     return for_y, (for_y if approach == "cre" else design(True))
 
 
-def _design(part: Panel, Z: FloatArray, names: list[str], linear: NDArray[np.bool_], absorb: bool) -> Design:
-    return Design(np.ascontiguousarray(Z), tuple(names), linear, part.unit, absorb, part.named)
+def _design(
+    part: Panel,
+    Z: FloatArray,
+    names: list[str],
+    linear: NDArray[np.bool_],
+    absorb: bool,
+    between: NDArray[np.bool_] | None = None,
+) -> Design:
+    between = np.zeros(len(names), dtype=bool) if between is None else between
+    return Design(np.ascontiguousarray(Z), tuple(names), linear, between, part.unit, absorb, part.named)
 
 
 def _with_period_features(

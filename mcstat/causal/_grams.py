@@ -20,6 +20,7 @@ Columns = Callable[[FloatArray], FloatArray]
 
 # Rows turned into columns at a time: their block stays in the processor's second cache.
 _BLOCK_BYTES = 1 << 20
+_SHIFT_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ class Moments:
         total = self.total(blocks)
         p = self.n_columns
         kept = np.arange(p) if columns is None else columns
-        at = np.concatenate([[0], 1 + kept, 1 + np.arange(p, total.shape[0] - 1)])
-        total = total[np.ix_(at, at)] / total[0, 0]
+        if columns is not None:
+            at = np.concatenate([[0], 1 + kept, 1 + np.arange(p, total.shape[0] - 1)])
+            total = total[np.ix_(at, at)]
+        total = total / total[0, 0]
         mean = total[0, 1:]
         cov = total[1:, 1:] - np.outer(mean, mean)
         q = len(kept)
@@ -84,11 +87,11 @@ class Moments:
         # What is constant up to rounding has no slope.
         alive = variance[:q] > 1e-14 * (variance[:q] + mean[:q] ** 2 + self.shift[kept] ** 2)
         scale = np.sqrt(np.where(alive, variance[:q], 1.0))
-        gram = cov[:q, :q] / np.outer(scale, scale) * np.outer(alive, alive)
+        inverse = alive / scale
         shift = np.concatenate([self.shift[kept], self.shift[p:]])
         return Standardised(
-            gram=np.ascontiguousarray(gram),
-            cross=np.ascontiguousarray(cov[:q, q:] / scale[:, None] * alive[:, None]),
+            gram=cov[:q, :q] * inverse[:, None] * inverse,
+            cross=cov[:q, q:] * inverse[:, None],
             variance=np.maximum(variance[q:], 0.0),
             mean=mean[:q] + shift[:q],
             scale=scale,
@@ -132,17 +135,16 @@ def block_moments(
     p = columns(Z[:1]).shape[1]
     size = max(64, _BLOCK_BYTES // (8 * (p + targets.shape[1] + 1)))
     # The means of some rows serve as well as all: the shift only keeps large numbers from cancelling.
-    sample = order[:: max(1, len(order) // size)]
+    sample = order[:: max(1, len(order) // _SHIFT_ROWS)]
     shift = np.concatenate([columns(Z[sample]).mean(axis=0), targets[sample].mean(axis=0)])
     sums = np.zeros((n_blocks, len(shift) + 1, len(shift) + 1))
+    weighted = bool(np.any(weights[order] != 1.0))
     for block in range(n_blocks):
         for start in range(ends[block], ends[block + 1], size):
             rows = order[start : min(start + size, ends[block + 1])]
             wide = np.empty((len(rows), len(shift) + 1))
             wide[:, 0] = 1.0
-            wide[:, 1 : 1 + p] = columns(Z[rows])
-            wide[:, 1 + p :] = targets[rows]
-            wide[:, 1:] -= shift
-            w = weights[rows]
-            sums[block] += wide.T @ (wide * w[:, None] if np.any(w != 1.0) else wide)
+            np.subtract(columns(Z[rows]), shift[:p], out=wide[:, 1 : 1 + p])
+            np.subtract(targets[rows], shift[p:], out=wide[:, 1 + p :])
+            sums[block] += wide.T @ (wide * weights[rows, None] if weighted else wide)
     return Moments(sums, np.diff(ends).astype(np.float64), shift, p)

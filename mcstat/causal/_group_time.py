@@ -224,7 +224,7 @@ class GroupTimeATT(Estimator):
         check_option("method", self.method, METHODS)
         check_integer("n_folds", self.n_folds, 2)
         check_integer("n_rep", self.n_rep, 1)
-        check_real("clip", self.clip, 0.0, 0.5, closed="left")
+        check_real("clip", self.clip, 0.0, 0.5, closed="neither")
         make_learner("learner_outcome", self.learner_outcome)
         make_learner("learner_propensity", self.learner_propensity)
 

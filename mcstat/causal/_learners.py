@@ -44,6 +44,8 @@ class Design:
     names : tuple of str
     linear : ndarray of bool, shape (p,)
         Dummies, which enter a basis as they are.
+    between : ndarray of bool, shape (p,)
+        Columns without variation within units.
     unit : ndarray of int, shape (n,)
     absorb : bool
         Whether each unit has an intercept of its own.
@@ -54,6 +56,7 @@ class Design:
     Z: FloatArray
     names: tuple[str, ...]
     linear: NDArray[np.bool_]
+    between: NDArray[np.bool_]
     unit: IntArray
     absorb: bool = False
     named: bool = False
@@ -144,11 +147,14 @@ class _Gram(Learner):
         solver = {"ols": least_squares, "lasso": lasso}.get(self.name, ridge)
         rng = stream(task.seed, self.name, Purpose.SAMPLE, 0)
         if self.name == "series" and not design.absorb:
-            predictions = cross_fit_series(design.Z, design.linear, task.targets, weights, task.folds, rng)
+            predictions = cross_fit_series(
+                design.Z, design.linear, design.between, task.targets, weights, task.folds, rng
+            )
             return Fitted(predictions)
         columns = _as_they_are
         if self.name in ("series", "splines"):
-            columns = main_columns(design.Z, design.linear, weights, max(1, min(300, len(design.Z) // 10)))
+            budget = max(1, min(300, len(design.Z) // 10))
+            columns = main_columns(design.Z, design.linear, design.between, weights, budget)
         run = partial(cross_fit_absorbed, unit=design.unit) if design.absorb else cross_fit
         return Fitted(run(columns, design.Z, task.targets, weights, task.folds, solver))
 
@@ -262,7 +268,7 @@ class _Stack(Learner):
     def cross_fit(self, task: Task) -> Fitted:
         parts = [member.cross_fit(replace(task, store=False)).predictions for member in self.members]
         out, stack = np.empty(task.targets.shape), []
-        for target in range(out.shape[1]):
+        for target in range(task.targets.shape[1]):
             columns = np.column_stack([part[:, target] for part in parts])
             out[:, target], weights = _stacked(columns, task.targets[:, target], task.weights)
             stack.append(dict(zip([member.name for member in self.members], weights.tolist(), strict=True)))

@@ -22,8 +22,9 @@ _RIDGE_PENALTIES = np.logspace(-9, 1, 40)
 _PATH_LENGTH, _PATH_RATIO = 100, 1e-3
 _PATIENCE = 10
 _SWEEPS = 1000
-# A path's gradients are right to this share of the target's deviation: a tenth of its smallest penalty or less.
-_PATH_TOL = 1e-4
+# A path's gradients are right to these shares of the target's deviation: roughly where it only helps to choose a
+# penalty (scikit-learn's default is no finer), exactly where it predicts.
+_ROUGH, _EXACT = 1e-3, 1e-7
 
 
 class FoldSolver(Protocol):
@@ -93,25 +94,33 @@ def _ridge_of(at: Standardised, roots: FloatArray) -> FloatArray:
 
 
 class _Path:
-    """The lasso's path of one training set and target, as far along the penalties as anybody asked."""
+    """The lasso's path of one training set and target, as far along the penalties as anybody asked.
 
-    def __init__(self, moments: Moments, at: Standardised, target: int, penalties: FloatArray) -> None:
-        self._gram, self._penalties = frozen_view(at.gram), penalties
-        self._tol = float(_PATH_TOL * np.sqrt(at.variance[target]))
-        self._end = np.zeros(len(at.scale)), -at.cross[:, target]
+    Attributes
+    ----------
+    slopes : ndarray, shape (L, p)
+        Standardised; filled as far as reached.
+    models : ndarray, shape (L, 1 + p)
+        Intercepts and slopes on the shifted columns.
+    """
+
+    def __init__(self, moments: Moments, at: Standardised, target: int, penalties: FloatArray, tol: float) -> None:
+        p = len(at.scale)
+        self._gram, self._penalties = frozen_view(at.gram), frozen_view(penalties)
+        self._tol = tol * float(np.sqrt(at.variance[target]))
+        self._end = np.zeros(p), -at.cross[:, target]
         self._offset, self._centre, self._scale = moments.in_shifted_units(at, target)
-        self.slopes = np.zeros((0, len(at.scale)))
-        self.models = np.zeros((0, len(at.scale) + 1))
+        self._reached = 0
+        self.slopes, self.models = np.empty((len(penalties), p)), np.empty((len(penalties), p + 1))
 
     def reach(self, count: int) -> None:
-        """Go on until there are ``slopes`` (count, p), standardised, and ``models`` on the shifted columns."""
-        done = len(self.slopes)
-        if done < count:
-            more = np.empty((count - done, len(self._scale)))
-            lasso_path(self._gram, frozen_view(self._penalties[done:count]), self._tol, _SWEEPS, *self._end, more)
-            self.slopes = np.concatenate([self.slopes, more])
-            raw = self.slopes / self._scale
-            self.models = np.column_stack([self._offset - raw @ self._centre, raw])
+        """Go on until the first ``count`` penalties are done."""
+        part = slice(self._reached, count)
+        if self._reached < count:
+            lasso_path(self._gram, self._penalties[part], self._tol, _SWEEPS, *self._end, self.slopes[part])
+            raw = self.slopes[part] / self._scale
+            self.models[part, 1:], self.models[part, 0] = raw, self._offset - raw @ self._centre
+            self._reached = count
 
 
 def lasso(moments: Moments, folds: Folds) -> FoldSolver:
@@ -130,7 +139,7 @@ def lasso(moments: Moments, folds: Folds) -> FoldSolver:
         key = blocks.tobytes()
         if key not in sets:
             at = moments.standardised(blocks)
-            sets[key] = [_Path(moments, at, target, lam * shares) for target, lam in enumerate(top)]
+            sets[key] = [_Path(moments, at, target, lam * shares, _ROUGH) for target, lam in enumerate(top)]
         return sets[key]
 
     def solve(k: int) -> tuple[Standardised, FloatArray]:
@@ -144,7 +153,7 @@ def lasso(moments: Moments, folds: Folds) -> FoldSolver:
         for target in range(len(top)):
             if top[target] > 0:
                 best = _best_penalty(moments, rivals, target)
-                path = _Path(moments, at, target, top[target] * shares)
+                path = _Path(moments, at, target, top[target] * shares[: best + 1], _EXACT)
                 path.reach(best + 1)
                 slopes[:, target] = path.slopes[best]
         return at, slopes

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.random import SeedSequence
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.causal._approaches import APPROACHES, TIME_EFFECTS, Prepared, prepare
-from mcstat.causal._base import DoubleML, Repetition, Sample
 from mcstat.causal._folds import SPLITTERS, Folds, given_folds, make_folds, restrict
+from mcstat.causal._formula import read_panel_formula
 from mcstat.causal._learners import make_learner
-from mcstat.causal._nuisance import Learnt, Nuisance, learn
+from mcstat.causal._nuisance import Learnt
 from mcstat.causal._panel_data import Panel, from_frame, read_panel
-from mcstat.causal._solve import VCOVS, Score, refuse_explained, solve
+from mcstat.causal._partially_linear import PartiallyLinear
+from mcstat.causal._solve import VCOVS
+from mcstat.causal._weak import Instrumented
 from mcstat.core.checks import check_option, check_real
-from mcstat.core.errors import InvalidData, InvalidParameter
+from mcstat.core.errors import InvalidParameter
+from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import single_threaded
-from mcstat.core.rng import Purpose, RandomState, child_seed, stream
+from mcstat.core.rng import RandomState
+
+if TYPE_CHECKING:
+    pass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +40,7 @@ _TREE_ROWS_PER_FEATURE = 500
 _OVERLAP = 0.01
 
 
-class PanelDML(DoubleML):
+class PanelDML(Instrumented, PartiallyLinear):
     """Effect of a treatment on an outcome in a panel with unobserved unit effects.
 
     The model is y_it = theta d_it + g(x_it) + alpha_i + u_it and d_it = m(x_it) + gamma_i + v_it; g and m are learnt,
@@ -247,6 +251,51 @@ class PanelDML(DoubleML):
         self._warn()
         return self
 
+    def compare(self, approaches: Sequence[str] = ("cre", "fd", "within", "pooled")) -> pd.DataFrame:
+        """Fit other approaches to the same rows, and linear fixed effects, and set them side by side.
+
+        Parameters
+        ----------
+        approaches : sequence of str
+
+        Returns
+        -------
+        DataFrame
+            Columns (approach, estimate, std_error, conf_low or conf_high). ``"linear FE"`` is least squares with unit
+            effects and the covariates as they are; where it differs, forms that are not linear matter.
+        """
+        self._check_fitted()
+        found = {}
+        for approach in approaches:
+            splitter = "row" if approach == "dummies" and self.splitter in ("unit", "two_way") else self.splitter
+            found[approach] = self._refit(self._panel, approach=approach, splitter=splitter).estimate()
+        rows = np.arange(self._panel.n_input)
+        linear = self._refit(
+            self._panel, other_folds=[(rows, rows)], approach="within", learner_y="ols", learner_d="ols", n_rep=1
+        )
+        return Estimate.compare(found | {"linear FE": linear.estimate()})
+
+    def fit_formula(self, formula: str, data: pd.DataFrame, **others: Any) -> Self:
+        """Fit ``"y ~ d | x1 + poly(x2, 2) + C(z) | unit + time"`` (extra ``formula``).
+
+        Parameters
+        ----------
+        formula : str
+            Outcome, treatments | covariates, any terms of formulaic | names of the unit and time columns.
+        data : data frame
+        **others
+            Other arguments of :meth:`fit`; strings name columns of ``data``.
+
+        Returns
+        -------
+        self
+        """
+        y, d, X, unit, time = read_panel_formula(formula, data)
+        columns: dict[str, Any] = {
+            key: data[value] if isinstance(value, str) else value for key, value in others.items()
+        }
+        return self.fit(y, d, X, unit=unit, time=time, **columns)
+
     def _check(self) -> None:
         self._check_common()
         check_option("approach", self.approach, APPROACHES)
@@ -269,75 +318,10 @@ class PanelDML(DoubleML):
                 "model has seen have no intercept"
             )
 
-    def _run(self, panel: Panel, started: float) -> None:
-        if panel.Z is not None and panel.Z.shape[1] != panel.D.shape[1]:
-            raise InvalidData(f"z must have one instrument a treatment, {panel.D.shape[1]}, got {panel.Z.shape[1]}")
-        panels = [panel] if self.treatments == "joint" else list(_one_at_a_time(panel))
-        prepared = [prepare(one, self.approach, self.time_effects, self.time_step) for one in panels]
-        first = prepared[0]
-        part = panel.take(first.rows)
-        root = self._start()
-        repetitions = []
-        for r in range(self.n_rep):
-            folds = self._split(part, stream(root, "PanelDML", Purpose.FOLDS, r))
-            seed = child_seed(root, "PanelDML", Purpose.REPLICATES, r)
-            blocks = [
-                self._block(one.take(ready.rows), ready, folds, child_seed(seed, "treatment", Purpose.METHODS, j))
-                for j, (one, ready) in enumerate(zip(panels, prepared, strict=True))
-            ]
-            learnt = blocks[0][1]
-            for _, more in blocks[1:]:
-                learnt = learnt.merged(more)
-            repetitions.append(Repetition(tuple(score for score, _ in blocks), folds.of_row, learnt))
-        notes = [*first.notes, *self._doubts(part, first, repetitions[0].learnt)]
-        names = part.treatments
-        if part.group is not None:
-            names = tuple(f"{name}[{label}]" for name in names for label in part.group_labels)
-        sample = Sample(
-            rows=part.rows, n_input=part.n_input, cluster=part.cluster, period=part.period,
-            all_clusters=part.all_clusters, names=names, sample_id=part.sample_id,
-            estimand=f"effect of {', '.join(part.treatments)} on the outcome",
-        )  # fmt: skip
-        self.n_units_, self.t_bar_ = part.n_units, part.n / part.n_units
-        self._lost = {"NaN or infinity": panel.n_input - panel.n} | first.dropped
-        self._conclude(sample, repetitions, self.vcov, notes, started)
-        if self.store_models:
-            self.models_ = repetitions[0].learnt.models
-
-    def _block(self, part: Panel, prepared: Prepared, folds: Folds, seed: SeedSequence) -> tuple[Score, Learnt]:
-        """Learn, take residuals, adjust them as the approach says: the score of treatments that go together."""
-        given = self._external(part)
-        learnt = learn(self._nuisances(part, prepared), folds, seed, self.n_jobs, self.store_models, given)
-        adjust = prepared.demean or (lambda values: values)
-        e = adjust(prepared.y - learnt.predictions["y"][:, 0])
-        v = adjust(prepared.D - learnt.predictions["d"])
-        refuse_explained(v, prepared.D, prepared.weights, part.treatments)
-        R, V = v, v
-        if prepared.Z is not None:
-            V = adjust(prepared.Z - learnt.predictions["z"])
-        elif self.score == "iv":
-            theta = solve(Score(e, v, v, prepared.weights), folds.of_row, "dml2").theta
-            rest = prepared.y - prepared.D @ theta
-            learner = self.learner_y if self.learner_g is None else self.learner_g
-            wanted = Nuisance("g", "learner_g", learner, prepared.for_y, rest[:, None], prepared.weights, ("g",))
-            more = learn([wanted], folds, seed, self.n_jobs, self.store_models, {})
-            learnt = learnt.merged(more)
-            e, R = adjust(prepared.y - more.predictions["g"][:, 0]), adjust(prepared.D)
-        if part.group is not None:
-            R, V = _by_group(R, part), _by_group(V, part)
-        return Score(e, R, V, prepared.weights), learnt
-
-    def _nuisances(self, part: Panel, prepared: Prepared) -> list[Nuisance]:
-        w = prepared.weights
-        wanted = [Nuisance("y", "learner_y", self.learner_y, prepared.for_y, prepared.y[:, None], w, ("y",))]
-        classifier = prepared.raw and hasattr(self.learner_d, "predict_proba")
-        wanted.append(
-            Nuisance("d", "learner_d", self.learner_d, prepared.for_d, prepared.D, w, part.treatments, classifier)
-        )
-        if prepared.Z is not None:
-            labels = tuple(f"instrument of {name}" for name in part.treatments)
-            wanted.append(Nuisance("z", "learner_d", self.learner_d, prepared.for_d, prepared.Z, w, labels, classifier))
-        return wanted
+    def _prepare(self, panel: Panel) -> Prepared:
+        prepared = prepare(panel, self.approach, self.time_effects, self.time_step)
+        self._n_units = len(np.unique(prepared.unit))
+        return prepared
 
     def _split(self, part: Panel, rng: np.random.Generator) -> Folds:
         folds = self._given[0]
@@ -352,70 +336,25 @@ class PanelDML(DoubleML):
         period = np.unique(part.period, return_inverse=True)[1].astype(np.int64)
         return make_folds(self.splitter, self.n_folds, kept_together, period, rng)
 
-    def _external(self, part: Panel) -> dict[str, FloatArray]:
-        given = {}
-        for name, values in (self._given[1] or {}).items():
-            check_option("predictions", name, ("y", "d", "z"))
-            array = np.asarray(values, dtype=np.float64)
-            array = array[:, None] if array.ndim == 1 else array
-            wanted = {"y": 1, "d": part.D.shape[1], "z": part.D.shape[1]}[name]
-            if array.shape != (part.n_input, wanted):
-                raise InvalidData(
-                    f"predictions[{name!r}] must have shape ({part.n_input}, {wanted}), got {array.shape}"
-                )
-            given[name] = array[part.rows]
-            if not np.isfinite(given[name]).all():
-                raise InvalidData(f"predictions[{name!r}] must be finite in every row that is used")
-        return given
-
     def _doubts(self, part: Panel, prepared: Prepared, learnt: Learnt) -> list[str]:
-        notes = []
-        n, p = prepared.for_d.Z.shape
-        if p > n / 10:
-            notes.append(f"{p} features for {n} rows: more than a tenth")
-        trees = [w for w in (self.learner_y, self.learner_d) if w in ("hgb", "forest") or "Forest" in type(w).__name__]
-        if trees and n / max(p, 1) < _TREE_ROWS_PER_FEATURE:
-            notes.append(f"trees with {n / p:.0f} rows a feature: they are known to leave confounding below 500")
-        if prepared.raw and hasattr(self.learner_d, "predict_proba"):
-            m = learnt.predictions["d"]
-            outside = int(np.count_nonzero((m < _OVERLAP) | (m > 1.0 - _OVERLAP)))
-            if outside:
-                notes.append(f"{outside} propensities outside [{_OVERLAP}, {1 - _OVERLAP}]: hardly anything to compare")
+        notes = super()._doubts(part, prepared, learnt)
         if self.splitter == "unit" and not _nests(part.cluster, part.unit):
             notes.append("cluster splits units that unit folds keep together")
         return notes
 
     @property
-    def dropped_(self) -> pd.DataFrame:
-        """Rows left out, by reason."""
-        import pandas as pd
-
+    def n_units_(self) -> int:
+        """Units that enter the estimate."""
         self._check_fitted()
-        lost = {reason: count for reason, count in self._lost.items() if count}
-        return pd.DataFrame({"reason": list(lost), "rows": list(lost.values())})
+        return self._n_units
+
+    @property
+    def t_bar_(self) -> float:
+        """Rows a unit."""
+        return self.n_obs_ / self.n_units_
 
     def _diagnostics(self) -> dict[str, Any]:
         return {"n_units": self.n_units_, "t_bar": self.t_bar_} | super()._diagnostics()
-
-
-def _one_at_a_time(panel: Panel) -> Iterator[Panel]:
-    """Each treatment with the others among the covariates."""
-    for j, name in enumerate(panel.treatments):
-        others = [i for i in range(len(panel.treatments)) if i != j]
-        yield replace(
-            panel,
-            D=panel.D[:, [j]],
-            Z=None if panel.Z is None else panel.Z[:, [j]],
-            X=np.hstack([panel.X, panel.D[:, others]]),
-            treatments=(name,),
-            covariates=(*panel.covariates, *(panel.treatments[i] for i in others)),
-        )
-
-
-def _by_group(values: FloatArray, part: Panel) -> FloatArray:
-    """(m, q) to (m, q times groups): each column in its group, zero elsewhere."""
-    inside = part.group[:, None] == np.arange(len(part.group_labels))  # type: ignore[index]
-    return np.asarray((values[:, :, None] * inside[:, None, :]).reshape(len(values), -1))
 
 
 def _nests(cluster: IntArray, unit: IntArray) -> bool:

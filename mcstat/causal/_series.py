@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -35,9 +35,11 @@ class SeriesColumns:
     ----------
     mean, scale : ndarray, shape (J,)
     smooth : ndarray of int
-        Features that have more than their linear column.
+        Features that have more than their linear column: powers up to ``degree``.
     degree : int
-    knots : ndarray, shape (number of smooth features, number of knots)
+    bent : ndarray of int
+        Features that have hinges.
+    knots : ndarray, shape (number of bent features, number of knots)
     pairs : ndarray of int, shape (number of products, 2)
     """
 
@@ -45,16 +47,17 @@ class SeriesColumns:
     scale: FloatArray
     smooth: IntArray
     degree: int
+    bent: IntArray
     knots: FloatArray
     pairs: IntArray
 
     def __call__(self, Z: FloatArray) -> FloatArray:
         """(k, J) to (k, p)."""
         z = self.standardised(Z)
-        bent = z[:, self.smooth]
-        parts = [z, *(bent**power for power in range(2, self.degree + 1))]
+        smooth = z[:, self.smooth]
+        parts = [z, *(smooth**power for power in range(2, self.degree + 1))]
         if self.knots.size:
-            parts.append(np.maximum(bent[:, :, None] - self.knots, 0.0).reshape(len(z), -1))
+            parts.append(np.maximum(z[:, self.bent, None] - self.knots, 0.0).reshape(len(z), -1))
         if len(self.pairs):
             parts.append(z[:, self.pairs[:, 0]] * z[:, self.pairs[:, 1]])
         return np.concatenate(parts, axis=1)
@@ -72,16 +75,17 @@ class SeriesColumns:
     def factors(self) -> FloatArray:
         """Share of the ridge penalty on each column: little on powers, whose shrinkage would be confounding left."""
         n_powers = self.n_main - self.knots.size
-        return np.r_[np.full(n_powers, _ON_POWERS), np.ones(self.knots.size), np.full(len(self.pairs), _ON_PRODUCTS)]
+        return np.repeat([_ON_POWERS, 1.0, _ON_PRODUCTS], [n_powers, self.knots.size, len(self.pairs)])
 
     def with_pairs(self, pairs: IntArray) -> SeriesColumns:
         """The same with these products."""
-        return SeriesColumns(self.mean, self.scale, self.smooth, self.degree, self.knots, pairs)
+        return replace(self, pairs=pairs)
 
 
 def cross_fit_series(
     Z: FloatArray,
     linear: NDArray[np.bool_],
+    between: NDArray[np.bool_],
     targets: FloatArray,
     weights: FloatArray,
     folds: Folds,
@@ -94,6 +98,9 @@ def cross_fit_series(
     Z : ndarray, shape (n, J)
     linear : ndarray of bool, shape (J,)
         Features (dummies) that enter as they are and in no product.
+    between : ndarray of bool, shape (J,)
+        Features without variation within units, which get no hinges and no products with each other: those would be
+        fitted to the effects of the few units there are, and cross-validation by rows would take that for structure.
     targets : ndarray, shape (n, m)
     weights : ndarray, shape (n,)
     folds : Folds
@@ -107,10 +114,11 @@ def cross_fit_series(
     largest that noise would show take part, the strongest first.
     """
     budget = max(1, min(_MOST_COLUMNS, int(np.count_nonzero(weights)) // _ROWS_PER_COLUMN))
-    basis = main_columns(Z, linear, weights, budget)
+    basis = main_columns(Z, linear, between, weights, budget)
     candidates = np.flatnonzero(~linear & (np.ptp(Z[:: max(1, len(Z) // _MOST_LOOKED_AT)], axis=0) > 0))
     first, second = np.triu_indices(len(candidates), k=1)
     pairs = np.column_stack([candidates[first], candidates[second]])
+    pairs = pairs[~between[pairs].all(axis=1)]
     room = max(0, budget - basis.n_main)
     chosen: Callable[[int, int], IntArray] | None = None
     if len(pairs) <= room:
@@ -122,7 +130,9 @@ def cross_fit_series(
     return _predictions(basis, Z, folds, ridge(moments, folds, chosen, basis.factors))
 
 
-def main_columns(Z: FloatArray, linear: NDArray[np.bool_], weights: FloatArray, budget: int) -> SeriesColumns:
+def main_columns(
+    Z: FloatArray, linear: NDArray[np.bool_], between: NDArray[np.bool_], weights: FloatArray, budget: int
+) -> SeriesColumns:
     """The basis without products: as many powers and hinges a feature as the budget has."""
     rows = np.flatnonzero(weights > 0)
     look = Z[rows[:: max(1, len(rows) // _MOST_LOOKED_AT)]]
@@ -130,13 +140,16 @@ def main_columns(Z: FloatArray, linear: NDArray[np.bool_], weights: FloatArray, 
     scale = np.where(scale > 0, scale, 1.0)
     two_valued = np.all((look == look.min(axis=0)) | (look == look.max(axis=0)), axis=0)
     smooth = np.flatnonzero(~linear & ~two_valued)
+    bent = np.flatnonzero(~linear & ~two_valued & ~between)
     spare = int(_SHARE_OF_FEATURES * budget) - (len(mean) - len(smooth))
-    each = max(1, spare // max(1, len(smooth)))
-    degree, n_knots = min(_DEGREE, each), min(_MOST_KNOTS, max(0, each - _DEGREE))
+    degree = min(_DEGREE, max(1, spare // max(1, len(smooth))))
+    spare -= degree * len(smooth)
+    n_knots = min(_MOST_KNOTS, max(0, spare // max(1, len(bent)))) if degree == _DEGREE else 0
     at = (np.arange(n_knots) + 1.0) / (n_knots + 1.0)
-    z = (look[:, smooth] - mean[smooth]) / scale[smooth]
-    knots = np.quantile(z, at, axis=0).T if n_knots and len(smooth) else np.zeros((len(smooth), 0))
-    return SeriesColumns(mean, scale, smooth, degree, np.ascontiguousarray(knots), np.zeros((0, 2), dtype=np.int64))
+    z = (look[:, bent] - mean[bent]) / scale[bent]
+    knots = np.quantile(z, at, axis=0).T if n_knots and len(bent) else np.zeros((len(bent), 0))
+    pairs = np.zeros((0, 2), dtype=np.int64)
+    return SeriesColumns(mean, scale, smooth, degree, bent, np.ascontiguousarray(knots), pairs)
 
 
 def _screen(

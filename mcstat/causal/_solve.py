@@ -118,7 +118,7 @@ def refuse_explained(
     centred = columns - np.average(columns, axis=0, weights=weights)
     nothing = weights @ residuals**2 <= _NOTHING_LEFT * (weights @ centred**2)
     if nothing.any():
-        explained = [names[j] for j in np.flatnonzero(nothing)]
+        explained = [name for name, bare in zip(names, nothing, strict=True) if bare]
         raise InvalidData(f"{argument} must vary given the covariates, which explain {explained} wholly")
 
 

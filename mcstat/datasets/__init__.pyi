@@ -13,6 +13,7 @@ from ._sensitivity import (
     make_linear,
 )
 from ._series import load_nile, load_sp500
+from ._us_panels import load_castle, load_wage_panel
 
 __all__ = [
     "DpSgdAttack",
@@ -21,11 +22,13 @@ __all__ = [
     "OrdinalProblem",
     "SensitivityProblem",
     "dp_sgd_epsilon",
+    "load_castle",
     "load_flights",
     "load_logistic_posterior",
     "load_nile",
     "load_soup",
     "load_sp500",
+    "load_wage_panel",
     "make_cantilever_beam",
     "make_did",
     "make_dp_sgd_attack",

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mcstat.causal import PanelDML
-from mcstat.core.errors import ReliabilityWarning
+from mcstat.core.errors import InvalidParameter, ReliabilityWarning
 from mcstat.datasets import make_panel_fp
 from tests.causal.problems import linear_panel, unit_folds
 from tests.naive import panel_dml as naive
@@ -392,3 +392,43 @@ def test_a_cluster_of_units_stays_in_one_fold():
     assert all(len(set(model.folds_[0][cluster == c])) == 1 for c in range(10))
     with pytest.warns(ReliabilityWarning, match="splits units"):
         ols().fit(**data, cluster=np.arange(240) % 7)
+
+
+def test_compare_sets_approaches_and_linear_fixed_effects_side_by_side():
+    data = linear_panel(seed=26)
+    model = ols().fit(**data)
+    table = model.compare(["cre", "fd", "dummies"])
+    assert table["cre"]["estimate"].iloc[0] == float(model.estimate())
+    assert list(table.columns.get_level_values(0).unique()) == ["cre", "fd", "dummies", "linear FE"]
+    wanted = naive.fixed_effects(data["y"], data["d"], data["X"], data["unit"])
+    assert table["linear FE"]["estimate"].iloc[0] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_formula():
+    data = linear_panel(seed=27)
+    frame = pd.DataFrame({name: data[name] for name in ("y", "d", "unit", "time")})
+    frame["a"], frame["kind"] = data["X"][:, 0], np.where(data["X"][:, 1] > 0, "high", "low")
+    est = ols().fit_formula("y ~ d | a + I(a**2) + C(kind) | unit + time", frame, cluster="unit").estimate()
+    X = np.column_stack([data["X"][:, 0], data["X"][:, 0] ** 2, data["X"][:, 1] <= 0])
+    assert float(est) == pytest.approx(float(ols().fit(**(data | {"X": X})).estimate()), abs=1e-12)
+    for bad in ("y ~ d + a", "y ~ d | a | unit", "y ~ wage | a | unit + time"):
+        with pytest.raises(InvalidParameter, match="formula"):
+            ols().fit_formula(bad, frame)
+
+
+def test_panel_instrument_without_cross_fitting_is_two_stage_least_squares_with_unit_dummies():
+    data = linear_panel(seed=28)
+    rng = np.random.default_rng(2)
+    z, hidden = rng.normal(size=240) + data["X"][:, 0], rng.normal(size=240)
+    data["d"] = data["d"] + z + hidden
+    data["y"] = data["y"] + 0.7 * (z + hidden) + hidden
+    dummies = (data["unit"][:, None] == np.arange(40)).astype(float)
+    R = np.column_stack([data["d"], data["X"], dummies])
+    Z = np.column_stack([z, data["X"], dummies])
+    wanted = np.linalg.solve(Z.T @ R, Z.T @ data["y"])[0]
+    for approach in ("cre", "within"):
+        model = ols(approach).fit(**data, z=z, folds=everything(240))
+        assert float(model.estimate()) == pytest.approx(wanted, abs=1e-10)
+        assert model.first_stage_f_ > 10
+        pieces = model.anderson_rubin()
+        assert pieces["lower"].iloc[0] < wanted < pieces["upper"].iloc[0]
