@@ -15,6 +15,8 @@ from mcstat.state_space._model import Model, pointer_of
 __all__ = ["BuiltIn", "LinearGaussian", "PoissonAR", "StochasticVolatility", "whole_numbers"]
 
 FloatArray = NDArray[np.float64]
+_SPREADS = ("sigma", "sigma_x", "sigma_y", "sigma_level", "sigma_slope")
+_SUPPORT = {"rho": (-1.0, 1.0)} | dict.fromkeys(_SPREADS, (0.0, np.inf))
 
 
 class BuiltIn(Model):
@@ -37,6 +39,10 @@ class BuiltIn(Model):
     def theta_values(self) -> FloatArray:
         """Parameters (k,)."""
         return np.array([check_real(name, getattr(self, name)) for name in self._theta_names])
+
+    def support(self) -> FloatArray:
+        """Open interval (k, 2) that each parameter lies in."""
+        return np.array([_SUPPORT.get(name, (-np.inf, np.inf)) for name in self._theta_names]).reshape(-1, 2)
 
     def with_theta(self, theta: Any) -> Self:
         """The same model with other parameters (k,)."""

@@ -1,0 +1,168 @@
+"""Single passes for learning, at any parameters: conditional sweeps, likelihood estimates, densities of paths."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcstat.core.errors import InvalidData
+from mcstat.kernels.resampling import SCHEMES
+from mcstat.state_space import _filter_kernels as filtering
+from mcstat.state_space import _path_kernels as kernels
+from mcstat.state_space._model import Model
+from mcstat.state_space._paris_kernels import trace_back
+from mcstat.state_space._paris_run import raise_backward_failure
+from mcstat.state_space._run import FilterSettings, empty_trace, filter_tools, nobody, raise_failure, tools
+
+__all__ = ["Conditional", "Likelihood", "Normals", "PathDensity", "Swept"]
+
+FloatArray = NDArray[np.float64]
+Normals = tuple[FloatArray, FloatArray]
+
+
+class Swept(NamedTuple):
+    """A path (T, d) drawn by a conditional pass, and what was seen of the pass."""
+
+    path: FloatArray
+    loglik: float
+    ess_min: float
+
+
+def fresh_cloud(n: int, d: int) -> filtering.Cloud:
+    """Particles before the first step."""
+    return filtering.Cloud(np.zeros((2, n, d)), np.zeros(n), np.ones(n), np.arange(n))
+
+
+class Conditional:
+    """Conditional particle filter: draws a path given one, with the smoothing law invariant for N >= 2.
+
+    Parameters
+    ----------
+    model : Model
+    n_particles : int
+    method : {"bootstrap", "guided"}
+    ancestor_sampling : bool
+        Draw the ancestor of the frozen state anew at each step, which needs the transition density.
+    y : ndarray, shape (T, p)
+    """
+
+    def __init__(self, model: Model, n_particles: int, method: str, ancestor_sampling: bool, y: FloatArray) -> None:
+        self.model, self.y = model, y
+        self.settings = FilterSettings(n_particles, method, "multinomial_iid", 1.0, (), store_history=True)
+        _, fk, resample = tools(model, self.settings)
+        self.loop: Any = kernels.run_conditional if model.vectorized else kernels.compiled_conditional()
+        self.functions = (*fk[:3], resample, self._density(ancestor_sampling))
+        n = n_particles if ancestor_sampling else 0
+        self.anchoring = (np.arange(n), np.zeros(n, np.int64), np.zeros((1, model.dims[0])), np.empty(n), np.empty(n))
+
+    def _density(self, wanted: bool) -> Any:
+        if wanted:
+            return self.model.function("log_transition")
+        from mcstat.state_space._model import pointer_of
+
+        return None if self.model.vectorized else pointer_of("no_transition", "log_transition")
+
+    def sweep(self, theta: FloatArray, path: FloatArray | None, rng: np.random.Generator) -> Swept:
+        """A new path at the packed parameters; without a path one from a plain pass."""
+        n, d = self.settings.n_particles, self.model.dims[0]
+        cloud, trace = fresh_cloud(n, d), empty_trace(len(self.y), n, d, keep=True)
+        buffers = kernels.Anchoring(*(array.copy() for array in self.anchoring))
+        if path is None:
+            buffers = kernels.Anchoring(*(array[:0] for array in buffers))
+        frozen = nobody(d) if path is None else path
+        frozen = frozen.view()
+        frozen.flags.writeable = False
+        status, time = self.loop(
+            rng, *self.functions, theta, self.y, frozen, cloud, trace, filter_tools(self.model, self.settings), buffers
+        )
+        raise_failure(status, time, "y", self.settings.method)
+        raise_backward_failure(status, time)
+        drawn = np.empty((len(self.y), d))
+        trace_back(rng, cloud.weights, trace.x, trace.ancestors, drawn)
+        return Swept(drawn, float(trace.increments.sum()), float(trace.ess.min()))
+
+
+class PathDensity:
+    """log p(x_0, ..., x_{T-1}, y_0, ..., y_{T-1}) at any parameters.
+
+    Raises
+    ------
+    MissingDensityError
+        Naming what the model lacks.
+    """
+
+    def __init__(self, model: Model, y: FloatArray) -> None:
+        self.y = y
+        names = ("log_initial", "log_transition", "log_weight")
+        self.functions = [model.function(name) for name in names]
+        self.loop: Any = kernels.path_log_density if model.vectorized else kernels.compiled_density()
+
+    def __call__(self, theta: FloatArray, path: FloatArray) -> float:
+        """At packed parameters and a path (T, d); -inf where it is impossible."""
+        value = float(self.loop(*self.functions, theta, self.y, path, np.zeros(1, np.int64), np.empty(1)))
+        if np.isnan(value) or value == np.inf:
+            raise InvalidData(f"the log density of a path and the observations must be below +inf, got {value}")
+        return value
+
+
+class Likelihood:
+    """Unbiased estimates of the likelihood, on the log scale, at any parameters.
+
+    Parameters
+    ----------
+    model : Model
+    settings : FilterSettings
+    y : ndarray, shape (T, p)
+    """
+
+    def __init__(self, model: Model, settings: FilterSettings, y: FloatArray) -> None:
+        self.model, self.settings, self.y = model, settings, y
+        self.loop, fk, resample = tools(model, settings)
+        self.functions = (*fk[:3], resample)
+        self.given: Any = kernels.run_given if model.vectorized else kernels.compiled_given()
+
+    def estimate(self, theta: FloatArray, rng: np.random.Generator) -> float:
+        """One independent pass; -inf where all particles died."""
+        d = self.model.dims[0]
+        cloud, trace, buffers = self._buffers()
+        status, time = self.loop(rng, *self.functions, theta, self.y, 0, nobody(d), cloud, trace, buffers)
+        return self._total(status, time, trace)
+
+    def estimate_from(self, normals: Normals, theta: FloatArray, rng: np.random.Generator) -> float:
+        """The same as a function of standard normal numbers, of the shapes of :meth:`normals`."""
+        noise, uniforms = normals
+        cloud, trace, buffers = self._buffers()
+        buffers = buffers._replace(kind=filtering.GIVEN)
+        order = np.empty((self.settings.n_particles, self.model.dims[0] + 2))
+        status, time = self.given(
+            rng, *self.functions, theta, self.y, self._as_noise(noise), _uniform(uniforms), cloud, trace, buffers, order
+        )
+        return self._total(status, time, trace)
+
+    def normals(self, rng: np.random.Generator) -> Normals:
+        """Fresh numbers (T, N, q) for the moves and (T, u) for the resampling of one pass."""
+        n, n_times = self.settings.n_particles, len(self.y)
+        n_uniforms = SCHEMES[self.settings.resampling][1](n, n)
+        return rng.standard_normal((n_times, n, self.model.dims[1])), rng.standard_normal((n_times, n_uniforms))
+
+    def _as_noise(self, normals: FloatArray) -> FloatArray:
+        return _uniform(normals) if self.model.noise == "uniform" else normals
+
+    def _buffers(self) -> tuple[filtering.Cloud, filtering.Trace, filtering.FilterTools]:
+        n, d = self.settings.n_particles, self.model.dims[0]
+        return fresh_cloud(n, d), empty_trace(len(self.y), n, d, keep=False), filter_tools(self.model, self.settings)
+
+    def _total(self, status: int, time: int, trace: filtering.Trace) -> float:
+        if status == filtering.ALL_DEAD:
+            return -np.inf
+        raise_failure(status, time, "y", self.settings.method)
+        return float(trace.increments.sum())
+
+
+def _uniform(normals: FloatArray) -> FloatArray:
+    """Standard normal numbers as uniform ones below 1."""
+    from scipy.special import ndtr
+
+    return np.minimum(ndtr(normals), np.nextafter(1.0, 0.0))
