@@ -5,6 +5,7 @@ from ._filter import History, ParticleFilter
 from ._gibbs import ParticleGibbs
 from ._kalman import KalmanFilter
 from ._linear import LinearGaussianSystem, LocalLevel, LocalLinearTrend
+from ._mle import ParticleMLE
 from ._paris import ParisSmoother
 from ._particle_gibbs import ParisianParticleGibbs
 from ._pmmh import PMMH
@@ -28,6 +29,7 @@ __all__ = [
     "ParticleDegeneracyError",
     "ParticleFilter",
     "ParticleGibbs",
+    "ParticleMLE",
     "PoissonAR",
     "StateSpaceModel",
     "StochasticVolatility",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -48,6 +49,12 @@ class BuiltIn(Model):
         """The same model with other parameters (k,)."""
         values = dict(zip(self._theta_names, (float(value) for value in theta), strict=True))
         return type(self)(**(self.get_params(deep=False) | values))
+
+    def packed_at(self, theta: Any) -> FloatArray:
+        """``packed()`` of the model with other parameters (k,), without the checks of a constructor's arguments."""
+        other = copy(self)
+        vars(other).update(zip(self._theta_names, (float(value) for value in theta), strict=True))
+        return other.packed()
 
     def has(self, name: str) -> bool:
         """Whether there is a batch function of that name."""

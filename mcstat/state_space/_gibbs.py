@@ -12,7 +12,7 @@ from mcstat.core.checks import check_integer, check_option, frozen_view
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.core.rng import RandomState
 from mcstat.state_space._errors import ParticleDegeneracyError
-from mcstat.state_space._mcmc import ChainEstimator, Moves
+from mcstat.state_space._mcmc import Moves, PosteriorEstimator
 from mcstat.state_space._model import Model
 from mcstat.state_space._parameters import Parameters, Posterior, Prior, named, parameters_of, read_prior
 from mcstat.state_space._passes import Conditional, PathDensity, Swept
@@ -99,27 +99,23 @@ class WalkingMoves(GibbsMoves):
         """From there."""
         return first_walk(self.parameters.free(values))
 
-    def _log_target(self, free: FloatArray, path: FloatArray) -> float:
-        log_prior = self.posterior.log_prior(free)
-        if log_prior == -np.inf:
-            return log_prior
-        return log_prior + self.density(self.parameters.packed(self.parameters.values(free)), path)
+    def _log_target(self, theta: FloatArray, path: FloatArray) -> float:
+        log_prior = self.posterior.log_prior(theta)
+        return log_prior if log_prior == -np.inf else log_prior + self.density(self.parameters.packed(theta), path)
 
     def update(self, state: State, rng: np.random.Generator, adapting: bool) -> tuple[FloatArray, Walk | None, float]:
         """A few steps of the walk."""
-        walk, free = state.walk, self.parameters.free(state.theta)
+        theta, walk = state.theta, state.walk
         assert walk is not None  # noqa: S101  (set at the start)
-        current, n_accepted = self._log_target(free, state.path), 0
+        current, n_accepted = self._log_target(theta, state.path), 0
         for _ in range(self.n_steps):
-            proposal = walk.propose(free, rng)
+            proposal = self.parameters.values(walk.propose(self.parameters.free(theta), rng))
             value = self._log_target(proposal, state.path)
             chance = float(np.exp(min(0.0, value - current)))
             if rng.random() < chance:
-                free, current, n_accepted = proposal, value, n_accepted + 1
+                theta, current, n_accepted = proposal, value, n_accepted + 1
             if adapting:
-                walk = walk.adapted(free, chance)
-        # Values that did not move keep their bits.
-        theta = self.parameters.values(free) if n_accepted else state.theta
+                walk = walk.adapted(self.parameters.free(theta), chance)
         return theta, walk, n_accepted / self.n_steps
 
 
@@ -145,7 +141,7 @@ class UserMoves(GibbsMoves):
         return self.parameters.checked("what update_theta returns", values), None, 1.0
 
 
-class ParticleGibbs(ChainEstimator):
+class ParticleGibbs(PosteriorEstimator):
     """Joint posterior of a state-space model's parameters and states: they take turns, each given the other.
 
     Given the parameters, a new path of states is drawn by a conditional particle filter around the old one, which

@@ -1,10 +1,10 @@
-"""Chains of parameters: what particle Gibbs and particle marginal Metropolis-Hastings share."""
+"""Chains of parameters: what particle Gibbs, particle marginal Metropolis-Hastings and score ascent share."""
 
 from __future__ import annotations
 
 import warnings
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.random import SeedSequence
@@ -22,7 +22,7 @@ from mcstat.core.progress import progress_bar
 from mcstat.core.rng import Purpose, child_seed, entropy_of, root_seed, stream
 from mcstat.state_space._model import Model
 
-__all__ = ["Chain", "ChainEstimator", "Moves"]
+__all__ = ["Chain", "ChainEstimator", "Moves", "PosteriorEstimator"]
 
 FloatArray = NDArray[np.float64]
 # Particle-steps that a chain makes between two looks at Ctrl-C, and what an iteration, or a call of a user's array
@@ -40,7 +40,7 @@ class Moves(Protocol):
         """State of a chain that begins at parameters ``theta`` (k,), or where the method likes."""
 
     def step(self, state: Any, rng: np.random.Generator, adapting: bool) -> tuple[Any, Any]:
-        """The next state, and a record of it: a named tuple with at least ``theta`` (k,) and ``loglik``."""
+        """The next state, and a record of it: a named tuple."""
 
 
 class Chain(NamedTuple):
@@ -67,14 +67,16 @@ def go_on(task: tuple[Moves, Chain, int, int]) -> tuple[Chain, list[Any]]:
 
 
 class ChainEstimator(Estimator):
-    """Runs chains of :class:`Moves` in blocks, keeps what is finished, and reports the parameters.
+    """Runs chains of :class:`Moves` in blocks and keeps what is finished.
 
-    A subclass says its moves (:meth:`_make_moves`), and has the settings n_draws, n_warmup, n_chains, n_particles,
-    initial_theta, n_jobs, random_state and verbose.
+    A subclass says its moves (:meth:`_make_moves`), and has the settings n_warmup, n_chains, n_particles,
+    initial_theta, n_jobs, random_state and verbose, and one that ``_length`` names: iterations after warm-up.
     """
 
+    _length: ClassVar[str]
+    _unit: ClassVar[str]
+
     model: Model
-    n_draws: int
     n_warmup: int
     n_chains: int
     n_particles: int
@@ -111,7 +113,7 @@ class ChainEstimator(Estimator):
             Naming what the model lacks.
         """
         self._records = []
-        n_draws = check_integer("n_draws", self.n_draws, 2)
+        length = check_integer(self._length, getattr(self, self._length), 2)
         self._warmup = check_integer("n_warmup", self.n_warmup, 0)
         n_chains = check_integer("n_chains", self.n_chains, 1)
         if not isinstance(self.model, Model):
@@ -123,14 +125,14 @@ class ChainEstimator(Estimator):
         with single_threaded():
             self._chains = [self._new_chain(k, theta) for k, theta in enumerate(starts)]
             self._records = [[] for _ in range(n_chains)]
-            self._run(n_draws)
+            self._run(length)
         return self
 
-    def extend(self, n_draws: int) -> Self:
-        """Draw more, or what Ctrl-C prevented: the same bits as one longer fit."""
+    def extend(self, n_more: int) -> Self:
+        """Run every chain on, or do what Ctrl-C prevented: the same bits as one longer fit."""
         self._check_fitted()
         with single_threaded():
-            self._run(check_integer("n_draws", n_draws, 1))
+            self._run(check_integer("n_more", n_more, 1))
         return self
 
     def _starts(self, n_chains: int) -> list[FloatArray | None]:
@@ -146,15 +148,15 @@ class ChainEstimator(Estimator):
         seed = child_seed(self._root, type(self).__name__, Purpose.CHAINS, k)
         return Chain(seed, self._moves.start(theta, stream(seed, "start", Purpose.EXPLORE, 0)), 0)
 
-    def _run(self, n_draws: int) -> None:
+    def _run(self, n_more: int) -> None:
         """Blocks of iterations, all chains in each; what is finished stays."""
-        self._planned += n_draws
+        self._planned += n_more
         goal = self._warmup + self._planned
         cost = self.n_particles * len(self._y) + _OVERHEAD + _CALL * len(self._y) * self.model.vectorized
         block = max(1, _BLOCK // cost)
         started = perf_counter()
         try:
-            with progress_bar(goal - self._chains[0].n_done, "draws", self.verbose) as advance:
+            with progress_bar(goal - self._chains[0].n_done, self._unit, self.verbose) as advance:
                 while self._chains[0].n_done < goal:
                     n_iter = min(block, goal - self._chains[0].n_done)
                     self._run_block(n_iter)
@@ -162,8 +164,28 @@ class ChainEstimator(Estimator):
                         advance()
         finally:
             self._seconds += perf_counter() - started
+        self._finish()
         for doubt in self._doubts():
-            warnings.warn(doubt, ReliabilityWarning, stacklevel=4)
+            warnings.warn(doubt, ReliabilityWarning, stacklevel=3)
+
+    def _finish(self) -> None:
+        """What is measured once at the end."""
+
+    def _doubts(self) -> list[str]:
+        """Reasons to doubt the answer."""
+        return []
+
+    def _interrupted(self) -> list[str]:
+        n = len(self._records[0])
+        return [f"interrupted: {n} of {self._planned} {self._unit} answer"] if n < self._planned else []
+
+    def _run_info(self) -> dict[str, Any]:
+        return {
+            "seconds": self._seconds,
+            "entropy": entropy_of(self._root),
+            "mcstat": __version__,
+            "parameters": self._settings(),
+        }
 
     def _run_block(self, n_iter: int) -> None:
         tasks = [(self._moves, chain, n_iter, self._warmup) for chain in self._chains]
@@ -173,14 +195,22 @@ class ChainEstimator(Estimator):
             self._chains[k] = chain
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Every chain has two draws."""
+        """Every chain has two records."""
         records = getattr(self, "_records", [])
         return bool(records) and len(records[0]) > 1
 
     def _stack(self, name: str) -> NDArray[Any]:
-        """One record of all draws, (n_chains, n_draws, ...)."""
+        """One record of all iterations after warm-up, (n_chains, n, ...)."""
         self._check_fitted()
         return np.array([[getattr(one, name) for one in records] for records in self._records])
+
+
+class PosteriorEstimator(ChainEstimator):
+    """Chains whose law is the posterior: reports the parameters, and how the chains agree."""
+
+    _length: ClassVar[str] = "n_draws"
+    _unit: ClassVar[str] = "draws"
+    n_draws: int
 
     @property
     def n_draws_(self) -> int:
@@ -212,9 +242,6 @@ class ChainEstimator(Estimator):
     def _make_estimate(self) -> Estimate:
         """Posterior mean and standard deviation of the parameters."""
         draws = self.theta_
-        notes = self._doubts()
-        if self.n_draws_ < self._planned:
-            notes.insert(0, f"interrupted: {self.n_draws_} of {self._planned} draws answer")
         estimate = Estimate.from_draws(draws, names=self._moves.names)
         sd, mcse = estimate.std_error, estimate.mcse
         effective = np.divide(sd**2, mcse**2, out=np.full(len(sd), np.nan), where=mcse > 0.0)
@@ -232,13 +259,8 @@ class ChainEstimator(Estimator):
                 "effective_draws": effective.tolist(),
                 **self._own_diagnostics(),
             },
-            warnings=notes,
-            info={
-                "seconds": self._seconds,
-                "entropy": entropy_of(self._root),
-                "mcstat": __version__,
-                "parameters": self._settings(),
-            },
+            warnings=self._interrupted() + self._doubts(),
+            info=self._run_info(),
         )
 
     def _own_diagnostics(self) -> dict[str, Any]:

@@ -72,9 +72,8 @@ class Parameters(NamedTuple):
             values[both] = self.low[both] + (self.high[both] - self.low[both]) / (1.0 + np.exp(-free[both]))
         return values
 
-    def slopes(self, free: FloatArray) -> FloatArray:
-        """Derivatives (k,) of :meth:`values`, each parameter by its own free one."""
-        values = self.values(free)
+    def slopes(self, values: FloatArray) -> FloatArray:
+        """Derivatives (k,) of values by their free ones, each by its own."""
         below, above = np.isfinite(self.low), np.isfinite(self.high)
         slopes = np.ones(len(values))
         up, down, both = below & ~above, above & ~below, below & above
@@ -104,15 +103,12 @@ class Posterior(NamedTuple):
     laws: tuple[Any, ...] | None
     log_density: Callable[[dict[str, float]], float] | None
 
-    def log_prior(self, free: FloatArray) -> float:
-        """Log density of the prior on the free scale (with the Jacobian); -inf outside of its support."""
+    def log_prior(self, values: FloatArray) -> float:
+        """Log density of the prior on the free scale (with the Jacobian), at values; -inf outside of its support."""
         parameters = self.parameters
-        values = parameters.values(free)
         if not parameters.inside(values):
             return -np.inf
-        slopes = parameters.slopes(free)
-        if not np.all(slopes > 0.0):
-            return -np.inf
+        slopes = parameters.slopes(values)
         if self.laws is not None:
             total = float(sum(float(law.logpdf(value)) for law, value in zip(self.laws, values, strict=True)))
         else:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcstat.core.checks import frozen_view
 from mcstat.core.errors import InvalidData
 from mcstat.kernels.resampling import SCHEMES
 from mcstat.state_space import _filter_kernels as filtering
 from mcstat.state_space import _path_kernels as kernels
-from mcstat.state_space._model import Model
+from mcstat.state_space._model import Model, pointer_of
 from mcstat.state_space._paris_kernels import trace_back
 from mcstat.state_space._paris_run import raise_backward_failure
 from mcstat.state_space._run import FilterSettings, empty_trace, filter_tools, nobody, raise_failure, tools
 
-__all__ = ["Conditional", "Likelihood", "Normals", "PathDensity", "Swept"]
+__all__ = ["CompiledPass", "Conditional", "Likelihood", "Normals", "PathDensity", "Swept"]
 
 FloatArray = NDArray[np.float64]
 Normals = tuple[FloatArray, FloatArray]
@@ -30,12 +32,27 @@ class Swept(NamedTuple):
     ess_min: float
 
 
+class CompiledPass:
+    """A loop over time and the functions that it takes: made at once, left out of pickles, made again where needed."""
+
+    def _compile(self) -> tuple[Any, tuple[Any, ...]]:
+        raise NotImplementedError
+
+    @cached_property
+    def compiled(self) -> tuple[Any, tuple[Any, ...]]:
+        """The loop and the functions."""
+        return self._compile()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "compiled"}
+
+
 def fresh_cloud(n: int, d: int) -> filtering.Cloud:
     """Particles before the first step."""
     return filtering.Cloud(np.zeros((2, n, d)), np.zeros(n), np.ones(n), np.arange(n))
 
 
-class Conditional:
+class Conditional(CompiledPass):
     """Conditional particle filter: draws a path given one, with the smoothing law invariant for N >= 2.
 
     Parameters
@@ -49,33 +66,31 @@ class Conditional:
     """
 
     def __init__(self, model: Model, n_particles: int, method: str, ancestor_sampling: bool, y: FloatArray) -> None:
-        self.model, self.y = model, y
+        self.model, self.y, self.ancestor_sampling = model, y, ancestor_sampling
         self.settings = FilterSettings(n_particles, method, "multinomial_iid", 1.0, (), store_history=True)
+        # Compiled here, not in threads.
+        self.compiled  # noqa: B018
+
+    def _compile(self) -> tuple[Any, tuple[Any, ...]]:
+        model = self.model
         _, fk, resample = tools(model, self.settings)
-        self.loop: Any = kernels.run_conditional if model.vectorized else kernels.compiled_conditional()
-        self.functions = (*fk[:3], resample, self._density(ancestor_sampling))
-        n = n_particles if ancestor_sampling else 0
-        self.anchoring = (np.arange(n), np.zeros(n, np.int64), np.zeros((1, model.dims[0])), np.empty(n), np.empty(n))
-
-    def _density(self, wanted: bool) -> Any:
-        if wanted:
-            return self.model.function("log_transition")
-        from mcstat.state_space._model import pointer_of
-
-        return None if self.model.vectorized else pointer_of("no_transition", "log_transition")
+        if self.ancestor_sampling:
+            density = model.function("log_transition")
+        else:
+            density = None if model.vectorized else pointer_of("no_transition", "log_transition")
+        loop = kernels.run_conditional if model.vectorized else kernels.compiled_conditional()
+        return loop, (*fk[:3], resample, density)
 
     def sweep(self, theta: FloatArray, path: FloatArray | None, rng: np.random.Generator) -> Swept:
         """A new path at the packed parameters; without a path one from a plain pass."""
         n, d = self.settings.n_particles, self.model.dims[0]
         cloud, trace = fresh_cloud(n, d), empty_trace(len(self.y), n, d, keep=True)
-        buffers = kernels.Anchoring(*(array.copy() for array in self.anchoring))
-        if path is None:
-            buffers = kernels.Anchoring(*(array[:0] for array in buffers))
-        frozen = nobody(d) if path is None else path
-        frozen = frozen.view()
-        frozen.flags.writeable = False
-        status, time = self.loop(
-            rng, *self.functions, theta, self.y, frozen, cloud, trace, filter_tools(self.model, self.settings), buffers
+        m = n if self.ancestor_sampling and path is not None else 0
+        anchoring = kernels.Anchoring(np.arange(m), np.zeros(m, np.int64), np.zeros((1, d)), np.empty(m), np.empty(m))
+        frozen = nobody(d) if path is None else frozen_view(path)
+        loop, functions = self.compiled
+        status, time = loop(
+            rng, *functions, theta, self.y, frozen, cloud, trace, filter_tools(self.model, self.settings), anchoring
         )
         raise_failure(status, time, "y", self.settings.method)
         raise_backward_failure(status, time)
@@ -84,7 +99,7 @@ class Conditional:
         return Swept(drawn, float(trace.increments.sum()), float(trace.ess.min()))
 
 
-class PathDensity:
+class PathDensity(CompiledPass):
     """log p(x_0, ..., x_{T-1}, y_0, ..., y_{T-1}) at any parameters.
 
     Raises
@@ -94,20 +109,24 @@ class PathDensity:
     """
 
     def __init__(self, model: Model, y: FloatArray) -> None:
-        self.y = y
-        names = ("log_initial", "log_transition", "log_weight")
-        self.functions = [model.function(name) for name in names]
-        self.loop: Any = kernels.path_log_density if model.vectorized else kernels.compiled_density()
+        self.model, self.y = model, y
+        self.compiled  # noqa: B018
+
+    def _compile(self) -> tuple[Any, tuple[Any, ...]]:
+        model = self.model
+        functions = tuple(model.function(name) for name in ("log_initial", "log_transition", "log_weight"))
+        return kernels.path_log_density if model.vectorized else kernels.compiled_density(), functions
 
     def __call__(self, theta: FloatArray, path: FloatArray) -> float:
         """At packed parameters and a path (T, d); -inf where it is impossible."""
-        value = float(self.loop(*self.functions, theta, self.y, path, np.zeros(1, np.int64), np.empty(1)))
+        loop, functions = self.compiled
+        value = float(loop(*functions, theta, self.y, path, np.zeros(1, np.int64), np.empty(1)))
         if np.isnan(value) or value == np.inf:
             raise InvalidData(f"the log density of a path and the observations must be below +inf, got {value}")
         return value
 
 
-class Likelihood:
+class Likelihood(CompiledPass):
     """Unbiased estimates of the likelihood, on the log scale, at any parameters.
 
     Parameters
@@ -119,15 +138,18 @@ class Likelihood:
 
     def __init__(self, model: Model, settings: FilterSettings, y: FloatArray) -> None:
         self.model, self.settings, self.y = model, settings, y
-        self.loop, fk, resample = tools(model, settings)
-        self.functions = (*fk[:3], resample)
-        self.given: Any = kernels.run_given if model.vectorized else kernels.compiled_given()
+        self.compiled  # noqa: B018
+
+    def _compile(self) -> tuple[Any, tuple[Any, ...]]:
+        loop, fk, resample = tools(self.model, self.settings)
+        return loop, (*fk[:3], resample)
 
     def estimate(self, theta: FloatArray, rng: np.random.Generator) -> float:
         """One independent pass; -inf where all particles died."""
         d = self.model.dims[0]
         cloud, trace, buffers = self._buffers()
-        status, time = self.loop(rng, *self.functions, theta, self.y, 0, nobody(d), cloud, trace, buffers)
+        loop, functions = self.compiled
+        status, time = loop(rng, *functions, theta, self.y, 0, nobody(d), cloud, trace, buffers)
         return self._total(status, time, trace)
 
     def estimate_from(self, normals: Normals, theta: FloatArray, rng: np.random.Generator) -> float:
@@ -136,8 +158,10 @@ class Likelihood:
         cloud, trace, buffers = self._buffers()
         buffers = buffers._replace(kind=filtering.GIVEN)
         order = np.empty((self.settings.n_particles, self.model.dims[0] + 2))
-        status, time = self.given(
-            rng, *self.functions, theta, self.y, self._as_noise(noise), _uniform(uniforms), cloud, trace, buffers, order
+        loop: Any = kernels.run_given if self.model.vectorized else kernels.compiled_given()
+        _, functions = self.compiled
+        status, time = loop(
+            rng, *functions, theta, self.y, self._as_noise(noise), _uniform(uniforms), cloud, trace, buffers, order
         )
         return self._total(status, time, trace)
 

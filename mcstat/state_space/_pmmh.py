@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.checks import check_integer, check_option, check_real
-from mcstat.core.errors import InvalidParameter, ReliabilityWarning
+from mcstat.core.errors import InvalidParameter
 from mcstat.core.rng import Purpose, RandomState, stream
 from mcstat.kernels.resampling import SCHEMES
-from mcstat.state_space._mcmc import ChainEstimator
+from mcstat.state_space._mcmc import PosteriorEstimator
 from mcstat.state_space._model import METHODS, Model
 from mcstat.state_space._parameters import Posterior, Prior, read_prior
 from mcstat.state_space._passes import Likelihood, Normals
@@ -26,12 +25,12 @@ _NOISY, _STUCK, _PASSES, _TRIES = 1.7, 0.05, 20, 100
 
 
 class State(NamedTuple):
-    """Of a chain: free parameters (k,), their log prior and estimated log-likelihood, and the walk.
+    """Of a chain: parameters (k,), their log prior and estimated log-likelihood, and the walk.
 
     ``normals`` are the numbers behind the likelihood estimate where they are kept, else None.
     """
 
-    free: FloatArray
+    theta: FloatArray
     log_prior: float
     loglik: float
     walk: Walk
@@ -58,36 +57,36 @@ class MarginalMoves:
         parameters = self.posterior.parameters
         for _ in range(_TRIES):
             values = self.posterior.draw(rng) if theta is None else parameters.checked("initial_theta", theta)
-            free = parameters.free(values)
             normals = self.likelihood.normals(rng) if self.correlation > 0.0 else None
-            log_prior, loglik = self.posterior.log_prior(free), self._loglik(free, normals, rng)
+            log_prior, loglik = self.posterior.log_prior(values), self._loglik(values, normals, rng)
             if log_prior + loglik > -np.inf:
-                return State(free, log_prior, loglik, first_walk(free), normals)
+                return State(values, log_prior, loglik, first_walk(parameters.free(values)), normals)
         raise InvalidParameter(
             f"initial_theta must be parameters of positive prior density and likelihood, got none in {_TRIES} tries"
         )
 
     def step(self, state: State, rng: np.random.Generator, adapting: bool) -> tuple[State, Record]:
         """Propose parameters, estimate their likelihood, accept or stay."""
-        free = state.walk.propose(state.free, rng)
-        log_prior, loglik, normals = self.posterior.log_prior(free), -np.inf, None
+        parameters = self.posterior.parameters
+        theta = parameters.values(state.walk.propose(parameters.free(state.theta), rng))
+        log_prior, loglik, normals = self.posterior.log_prior(theta), -np.inf, None
         if log_prior > -np.inf:
             if state.normals is not None:
                 normals = self._near(state.normals, rng)
-            loglik = self._loglik(free, normals, rng)
+            loglik = self._loglik(theta, normals, rng)
         chance = float(np.exp(min(0.0, log_prior + loglik - state.log_prior - state.loglik)))
         accepted = rng.random() < chance
         if accepted:
-            state = State(free, log_prior, loglik, state.walk, normals)
+            state = State(theta, log_prior, loglik, state.walk, normals)
         if adapting:
-            state = state._replace(walk=state.walk.adapted(state.free, chance))
-        return state, Record(self.posterior.parameters.values(state.free), state.loglik, accepted)
+            state = state._replace(walk=state.walk.adapted(parameters.free(state.theta), chance))
+        return state, Record(state.theta, state.loglik, accepted)
 
-    def _loglik(self, free: FloatArray, normals: Normals | None, rng: np.random.Generator) -> float:
-        theta = self.posterior.parameters.packed(self.posterior.parameters.values(free))
+    def _loglik(self, theta: FloatArray, normals: Normals | None, rng: np.random.Generator) -> float:
+        packed = self.posterior.parameters.packed(theta)
         if normals is None:
-            return self.likelihood.estimate(theta, rng)
-        return self.likelihood.estimate_from(normals, theta, rng)
+            return self.likelihood.estimate(packed, rng)
+        return self.likelihood.estimate_from(normals, packed, rng)
 
     def _near(self, normals: Normals, rng: np.random.Generator) -> Normals:
         """Normal numbers of that correlation with the old ones."""
@@ -96,7 +95,7 @@ class MarginalMoves:
         return self.correlation * normals[0] + rest * noise, self.correlation * normals[1] + rest * uniforms
 
 
-class PMMH(ChainEstimator):
+class PMMH(PosteriorEstimator):
     """Posterior of a state-space model's parameters: Metropolis-Hastings with the likelihood from a particle filter.
 
     The estimate of the likelihood is unbiased, so the draws have the exact posterior law for any number of particles;
@@ -224,11 +223,8 @@ class PMMH(ChainEstimator):
         self._noise = np.nan
         return MarginalMoves(read_prior(self.prior, self.model), Likelihood(self.model, settings, y), correlation)
 
-    def _run(self, n_draws: int) -> None:
-        super()._run(n_draws)
+    def _finish(self) -> None:
         self._noise = self._measure_noise()
-        if self._noise > _NOISY and self._moves.correlation == 0.0:
-            warnings.warn(self._noise_doubt(), ReliabilityWarning, stacklevel=4)
 
     def _measure_noise(self) -> float:
         moves = self._moves
@@ -242,16 +238,15 @@ class PMMH(ChainEstimator):
         self._check_fitted()
         return self._noise
 
-    def _noise_doubt(self) -> str:
-        return (
-            f"the log-likelihood estimate has standard deviation {self._noise:.1f} at the posterior mean, so chains "
-            "stick: take more particles, a guided filter, or correlation=0.99"
-        )
-
     def _doubts(self) -> list[str]:
         doubts = super()._doubts()
         if self.acceptance_ < _STUCK:
             doubts.append(f"only {self.acceptance_:.1%} of the proposals were accepted: take more particles or warm-up")
+        if self._noise > _NOISY and self._moves.correlation == 0.0:
+            doubts.append(
+                f"the log-likelihood estimate has standard deviation {self._noise:.1f} at the posterior mean, so "
+                "chains stick: take more particles, a guided filter, or correlation=0.99"
+            )
         return doubts
 
     def _own_diagnostics(self) -> dict[str, Any]:

@@ -12,10 +12,11 @@ __all__ = ["Walk", "first_walk"]
 FloatArray = NDArray[np.float64]
 _TARGET = 0.3
 _FIRST_STEP = 0.3
+_RIDGE = 1e-10
 
 
 class Walk(NamedTuple):
-    """Normal steps of covariance exp(2 log_scale) cov; mean and cov are those of the chain so far.
+    """Normal steps with covariance exp(2 log_scale) cov; mean and cov are those of the chain so far.
 
     Andrieu and Thoms (2008), A tutorial on adaptive MCMC, algorithm 4.
     """
@@ -23,27 +24,28 @@ class Walk(NamedTuple):
     log_scale: float
     mean: FloatArray
     cov: FloatArray
+    factor: FloatArray  # of log_scale and cov together
     n_adapted: int
 
     def propose(self, at: FloatArray, rng: np.random.Generator) -> FloatArray:
         """A point near ``at`` (k,)."""
-        ridge = 1e-10 * np.eye(len(at))
-        step = np.linalg.cholesky(self.cov + ridge) @ rng.standard_normal(len(at))
-        return np.asarray(at + np.exp(self.log_scale) * step)
+        return np.asarray(at + self.factor @ rng.standard_normal(len(at)))
 
-    def adapted(self, at: FloatArray, accept_probability: float) -> Walk:
-        """After a step that ended at ``at``; steps change ever less."""
+    def adapted(self, at: FloatArray, chance: float) -> Walk:
+        """After a step that ended at ``at`` and was accepted with that chance; the steps change ever less."""
         n = self.n_adapted + 1
         rate = min(0.5, 2.0 * n**-0.7)
         centred = at - self.mean
-        return Walk(
-            self.log_scale + rate * (accept_probability - _TARGET),
-            self.mean + rate * centred,
-            self.cov + rate * (np.outer(centred, centred) - self.cov),
-            n,
-        )
+        log_scale = self.log_scale + rate * (chance - _TARGET)
+        cov = self.cov + rate * (np.outer(centred, centred) - self.cov)
+        return Walk(log_scale, self.mean + rate * centred, cov, _factor(log_scale, cov), n)
 
 
 def first_walk(at: FloatArray) -> Walk:
     """Before anything is known."""
-    return Walk(np.log(2.38 / np.sqrt(len(at))), at, _FIRST_STEP**2 * np.eye(len(at)), 0)
+    log_scale, cov = float(np.log(2.38 / np.sqrt(len(at)))), _FIRST_STEP**2 * np.eye(len(at))
+    return Walk(log_scale, at, cov, _factor(log_scale, cov), 0)
+
+
+def _factor(log_scale: float, cov: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(log_scale) * np.linalg.cholesky(cov + _RIDGE * np.eye(len(cov))))
