@@ -1,4 +1,4 @@
-"""Iterations of stochastic approximation towards the maximum of the likelihood, and the information there."""
+"""Iterations of stochastic approximation towards the maximum of the likelihood."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mcstat.core.errors import InvalidData
-from mcstat.core.rng import Purpose, stream
+from mcstat.state_space._information import Information
 from mcstat.state_space._parameters import Parameters, named
 from mcstat.state_space._passes import Conditional, PathDensity
 from mcstat.state_space._score import PathScore, ScorePass
 from mcstat.state_space._sweep import Setup, sweep
 
-__all__ = ["Ascent", "ClimbMoves", "Information", "MaximiseMoves", "ScoreMoves", "Steps", "sampled_information"]
+__all__ = ["Ascent", "ClimbMoves", "MaximiseMoves", "MaximiseStep", "ScoreMoves", "Steps"]
 
 FloatArray = NDArray[np.float64]
 MaximiseStep = Callable[[dict[str, float], dict[str, float]], Mapping[str, float]]
 # No step is longer than this on the free scale: a factor e of a spread.
 _LONGEST = 1.0
-_FLATTEST = 1e-6
+# The information is averaged over some 50 iterations.
+_FORGETTING = 0.02
 
 
 class Steps(NamedTuple):
-    """Sizes of the steps: 1 for ``n_warmup`` iterations, then j^-decay in the j-th one after."""
+    """Sizes of the steps: 1 for ``n_warmup`` iterations, then j^-decay in the j-th of all."""
 
     n_warmup: int
     decay: float
 
     def size(self, k: int) -> float:
         """Of iteration k = 0, 1, ..."""
-        return float(max(1, k - self.n_warmup + 1) ** -self.decay)
+        return 1.0 if k < self.n_warmup else float((k + 1) ** -self.decay)
 
 
 class State(NamedTuple):
@@ -41,7 +41,7 @@ class State(NamedTuple):
 
     free: FloatArray
     path: FloatArray
-    running: FloatArray
+    running: Any
     n_done: int
 
 
@@ -54,9 +54,9 @@ class Iterate(NamedTuple):
 class Ascent:
     """Newton-like steps along the estimated score.
 
-    The step is the score over the information of states and observations together, averaged over earlier iterations:
-    to first order that of the EM algorithm (Lange 1995, A gradient algorithm locally equivalent to the EM algorithm).
-    It knows the scale of each parameter, and is positive where the observed information need not be.
+    During warm-up the step is the score over the complete information, which is always positive and to first order
+    gives the step of the EM algorithm (Lange 1995, A gradient algorithm locally equivalent to the EM algorithm). After
+    it, the score over the observed information, as far as that is known: then averaging the iterates loses nothing.
     """
 
     def __init__(self, parameters: Parameters, conditional: Conditional, density: PathDensity, steps: Steps) -> None:
@@ -71,19 +71,23 @@ class Ascent:
         free = self.parameters.free(values)
         return State(free, path, self.first_running(free, path), 0)
 
-    def first_running(self, free: FloatArray, path: FloatArray) -> FloatArray:
+    def first_running(self, free: FloatArray, path: FloatArray) -> Any:
         """The information at the first path."""
-        return PathScore(self.parameters, self.density, free).information(path)
+        zero = np.zeros((len(free), len(free)))
+        at = PathScore(self.parameters, self.density, free)
+        return Information(zero, zero[0], zero).updated(at(path), 1.0)
 
     def step(self, state: State, rng: np.random.Generator, adapting: bool) -> tuple[State, Iterate]:
-        """One iteration; ``adapting`` is not needed, as the sizes of the steps say as much."""
-        size = self.steps.size(state.n_done)
+        """One iteration."""
         at = PathScore(self.parameters, self.density, state.free)
         score, path = self.score(state, at, rng)
         # The information of earlier iterations: that of this one depends on the errors of its score.
-        free = state.free + _bounded(size * _uphill(state.running, score))
-        running = state.running + size * (at.information(path) - state.running)
-        return State(free, path, running, state.n_done + 1), Iterate(free)
+        information: Information = state.running
+        root = information.inverse_root(observed=not adapting)
+        step = root @ (root.T @ score)
+        free = state.free + _bounded(self.steps.size(state.n_done) * step)
+        information = information.updated(at(path), max(1.0 / (state.n_done + 2), _FORGETTING))
+        return State(free, path, information, state.n_done + 1), Iterate(free)
 
     def score(self, state: State, at: PathScore, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """An estimate of the score (k,) at the state's parameters, and the next path."""
@@ -118,7 +122,7 @@ class ClimbMoves(Ascent):
         """At the next path."""
         theta = self.parameters.packed(self.parameters.values(state.free))
         path = self.conditional.sweep(theta, state.path, rng).path
-        return at.gradient(path), path
+        return at(path).gradient, path
 
 
 class MaximiseMoves(Ascent):
@@ -128,7 +132,7 @@ class MaximiseMoves(Ascent):
         super().__init__(*parts)
         self.setup, self.m_step = setup, m_step
 
-    def first_running(self, free: FloatArray, path: FloatArray) -> FloatArray:
+    def first_running(self, free: FloatArray, path: FloatArray) -> Any:
         """No statistics yet; the first step has size 1."""
         return np.zeros(len(self.setup.functional.names))
 
@@ -148,41 +152,5 @@ class MaximiseMoves(Ascent):
         return State(free, swept.path, running, state.n_done + 1), Iterate(free)
 
 
-def _uphill(information: FloatArray, score: FloatArray) -> FloatArray:
-    """Score over the information, whose negative and vanishing curvatures are turned to positive ones."""
-    curvature, axes = np.linalg.eigh(information)
-    curvature = np.maximum(np.abs(curvature), _FLATTEST * np.abs(curvature).max())
-    return np.asarray(axes @ ((axes.T @ score) / curvature))
-
-
 def _bounded(step: FloatArray) -> FloatArray:
     return step * min(1.0, _LONGEST / max(float(np.linalg.norm(step)), 1e-300))
-
-
-class Information(NamedTuple):
-    """Means over paths from the smoothing law: complete information, score, and products of the score."""
-
-    complete: FloatArray  # (k, k)
-    score: FloatArray  # (k,)
-    square: FloatArray  # (k, k)
-
-    @property
-    def observed(self) -> FloatArray:
-        """Louis's identity: what is complete, less the variance of the score of a path."""
-        return self.complete - self.square + np.outer(self.score, self.score)
-
-
-def sampled_information(task: tuple[Ascent, FloatArray, FloatArray, int, SeedSequence]) -> Information:
-    """Information at free parameters, from ``n`` conditional sweeps from a path on; a tenth more come first."""
-    ascent, free, path, n, seed = task
-    at = PathScore(ascent.parameters, ascent.density, free)
-    theta = ascent.parameters.packed(ascent.parameters.values(free))
-    n_first = n // 10
-    scores, complete = np.empty((n, len(free))), np.zeros((len(free), len(free)))
-    for k in range(n_first + n):
-        rng = stream(seed, "information", Purpose.SAMPLE, k)
-        path = ascent.conditional.sweep(theta, path, rng).path
-        if k >= n_first:
-            scores[k - n_first] = at.gradient(path)
-            complete += at.information(path) / n
-    return Information(complete, scores.mean(axis=0), scores.T @ scores / n)

@@ -53,7 +53,7 @@ class BuiltIn(Model):
     def packed_at(self, theta: Any) -> FloatArray:
         """``packed()`` of the model with other parameters (k,), without the checks of a constructor's arguments."""
         other = copy(self)
-        vars(other).update(zip(self._theta_names, (float(value) for value in theta), strict=True))
+        other.__dict__.update(zip(self._theta_names, (float(value) for value in theta), strict=True))
         return other.packed()
 
     def has(self, name: str) -> bool:

@@ -101,7 +101,9 @@ class WalkingMoves(GibbsMoves):
 
     def _log_target(self, theta: FloatArray, path: FloatArray) -> float:
         log_prior = self.posterior.log_prior(theta)
-        return log_prior if log_prior == -np.inf else log_prior + self.density(self.parameters.packed(theta), path)
+        if log_prior == -np.inf:
+            return log_prior
+        return log_prior + float(self.density(self.parameters.packed(theta)[None], path)[0])
 
     def update(self, state: State, rng: np.random.Generator, adapting: bool) -> tuple[FloatArray, Walk | None, float]:
         """A few steps of the walk."""

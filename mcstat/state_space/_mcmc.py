@@ -86,6 +86,7 @@ class ChainEstimator(Estimator):
     verbose: bool
 
     # Set by fit: the state of each chain, and the records of its draws.
+    _moves: Any
     _chains: list[Chain]
     _records: list[list[Any]]
 

@@ -17,19 +17,18 @@ from mcstat.state_space._additive import Functional, additive
 from mcstat.state_space._ascent import (
     Ascent,
     ClimbMoves,
-    Information,
     MaximiseMoves,
     MaximiseStep,
     ScoreMoves,
     Steps,
-    sampled_information,
 )
+from mcstat.state_space._information import Information, sampled_information, score_differences
 from mcstat.state_space._mcmc import ChainEstimator
 from mcstat.state_space._model import Model
 from mcstat.state_space._parameters import Parameters, parameters_of
 from mcstat.state_space._paris_run import Backward, filter_settings, plan_of
 from mcstat.state_space._passes import Conditional, PathDensity
-from mcstat.state_space._score import ScorePass
+from mcstat.state_space._score import PathScore, ScorePass
 from mcstat.state_space._sweep import Setup
 
 __all__ = ["ParticleMLE"]
@@ -38,6 +37,8 @@ FloatArray = NDArray[np.float64]
 _METHODS = ("gradient", "msc", "saem")
 # Monte Carlo error over standard error, beyond which more iterations are worth their while.
 _UNFINISHED = 0.25
+# Paths of each chain for the rough information.
+_PILOT = 100
 
 
 class ParticleMLE(ChainEstimator):
@@ -72,14 +73,14 @@ class ParticleMLE(ChainEstimator):
     conditional : bool
         False: plain passes of PaRIS instead of sweeps around a path. Their score is biased; for comparison.
     decay : float
-        In (0.5, 1]: the j-th step after warm-up has size j^-decay.
+        In (0.5, 1]: the j-th step has size j^-decay, those of the warm-up size 1.
     statistics : str, callable, or list of these, optional
         For ``"saem"``: additive functionals, as of :class:`ParisSmoother`.
     m_step : callable, optional
         For ``"saem"``: ``m_step(statistics, theta)`` takes a dict of the functionals' values and one of the parameters,
         and returns a dict of the parameters that maximise the expected complete log-likelihood.
     n_information : int
-        Paths of each chain for the information; 0 gives no standard errors.
+        Sweeps of each chain for the information, at each of 2 k points near the answer; 0 gives no standard errors.
     initial_theta : array_like, shape (k,) or (n_chains, k), optional
         Where chains begin, instead of the model's values.
     n_jobs : int, optional
@@ -107,8 +108,10 @@ class ParticleMLE(ChainEstimator):
     Notes
     -----
     O(n_chains n_iter T N M) time, O(T N) memory for each chain that runs. Steps are made on a scale without bounds:
-    the score over the information of states and observations together, which to first order is the step of the EM
-    algorithm. Gradients are central differences of log densities. The information is by Louis's identity over paths.
+    the score over the information, of states and observations together during warm-up (to first order a step of the EM
+    algorithm), of the observations after it. Gradients are central differences of log densities. The
+    information is from differences of the score a third of a standard error up and down; a first guess of it by Louis's
+    identity over paths says how far that is.
 
     References
     ----------
@@ -132,7 +135,10 @@ class ParticleMLE(ChainEstimator):
 
     _length: ClassVar[str] = "n_iter"
     _unit: ClassVar[str] = "iterations"
-    _information: Information | None
+    # Set by fit: a root of the inverse information that is roughly known, and its products with the one of each chain.
+    _moves: Ascent
+    _root_information: FloatArray
+    _products: FloatArray | None
 
     def __init__(
         self,
@@ -151,7 +157,7 @@ class ParticleMLE(ChainEstimator):
         decay: float = 0.6,
         statistics: Functional | None = None,
         m_step: MaximiseStep | None = None,
-        n_information: int = 250,
+        n_information: int = 100,
         initial_theta: ArrayLike | None = None,
         n_jobs: int | None = None,
         random_state: RandomState = 0,
@@ -178,7 +184,7 @@ class ParticleMLE(ChainEstimator):
         self.verbose = verbose
 
     def _make_moves(self, y: FloatArray) -> Ascent:
-        self._information = None
+        self._products = None
         check_integer("n_information", self.n_information, 0)
         method = check_option("method", self.method, _METHODS)
         n = check_integer("n_particles", self.n_particles, 2)
@@ -191,14 +197,14 @@ class ParticleMLE(ChainEstimator):
         steps = Steps(self._warmup, check_real("decay", self.decay, 0.5, 1.0, closed="right"))
         parameters, density = self._parameters(), PathDensity(self.model, y)
         parts = (parameters, Conditional(self.model, n, "bootstrap", True, y), density, steps)
+        self._score_pass = ScorePass(parameters, n, n_backward, y)
         if method == "msc":
             return ClimbMoves(*parts)
         if method == "saem":
             return self._maximiser(parts, n, n_backward, y)
-        score_pass = ScorePass(parameters, n, n_backward, y)
         return ScoreMoves(
             *parts,
-            score_pass=score_pass,
+            score_pass=self._score_pass,
             n_sweeps=n_sweeps,
             burn_in=burn_in,
             conditional_passes=bool(self.conditional),
@@ -214,19 +220,32 @@ class ParticleMLE(ChainEstimator):
 
     def _parameters(self) -> Parameters:
         known, given = self.model.theta_names, self.parameters
-        names = known if given is None else (given,) if isinstance(given, str) else tuple(given)
+        listed = isinstance(given, Sequence) and not isinstance(given, str)
+        names = tuple(given) if given is not None and listed else known if given is None else ()
         if not names or len(set(names)) < len(names) or not set(names) <= set(known):
             raise InvalidParameter(f"parameters must name some of {known}, none twice, got {given!r}")
         return parameters_of(self.model, names)
 
     def _finish(self) -> None:
         """The information at the answer, from every chain's path on."""
-        if self.n_information == 0:
+        n = self.n_information
+        if n == 0:
             return
-        free = self._averages().mean(axis=0)
-        tasks = [(self._moves, free, chain.state.path, self.n_information, chain.seed) for chain in self._chains]
-        parts = map_tasks(sampled_information, tasks, n_jobs=self.n_jobs, label="information", verbose=self.verbose)
-        self._information = Information(*(np.mean(part, axis=0) for part in zip(*parts, strict=True)))
+        moves = self._moves
+        parameters, free = moves.parameters, self._averages().mean(axis=0)
+        theta, at = parameters.packed(parameters.values(free)), PathScore(parameters, moves.density, free)
+        places = [(chain.state.path, chain.seed) for chain in self._chains]
+        rough = self._each(
+            sampled_information, [(at, moves.conditional, theta, path, _PILOT, seed) for path, seed in places]
+        )
+        self._root_information = Information(
+            *(np.mean(part, axis=0) for part in zip(*rough, strict=True))
+        ).inverse_root(observed=True)
+        tasks = [(self._score_pass, free, self._root_information, path, n, seed) for path, seed in places]
+        self._products = np.array(self._each(score_differences, tasks))
+
+    def _each(self, function: Any, tasks: list[Any]) -> list[Any]:
+        return map_tasks(function, tasks, n_jobs=self.n_jobs, label="information", verbose=self.verbose)
 
     def _averages(self) -> FloatArray:
         """Means (n_chains, k) of the second half of the free iterates."""
@@ -242,33 +261,30 @@ class ParticleMLE(ChainEstimator):
     @property
     def iterates_(self) -> FloatArray:
         """Parameters after each iteration (n_chains, n_iter, k)."""
-        parameters: Parameters = self._moves.parameters
+        parameters = self._moves.parameters
         return np.array([[parameters.values(free) for free in chain] for chain in self._stack("free")])
 
     @property
     def model_(self) -> Model:
         """The model with the parameters found."""
-        parameters: Parameters = self._moves.parameters
+        parameters = self._moves.parameters
         return self.model.with_theta(parameters.full(parameters.values(self._averages().mean(axis=0))))
 
     @property
     def information_(self) -> FloatArray:
         """Observed information (k, k) of the parameters."""
         self._check_fitted()
-        if self._information is None:
+        if self._products is None:
             raise AttributeError("this needs n_information > 0 and a fit that was not interrupted")
-        parameters: Parameters = self._moves.parameters
-        slopes = parameters.slopes(parameters.values(self._averages().mean(axis=0)))
-        return np.asarray(self._information.observed / np.outer(slopes, slopes))
+        return np.asarray(np.linalg.inv(self._covariance()))
 
     def _doubts(self) -> list[str]:
         doubts = []
         cov, mcse = self._covariance(), self._errors()[1]
-        if self._information is not None and np.isnan(cov).any():
+        if self._products is not None and np.isnan(cov).any():
             doubts.append("the information is not positive definite: take more n_information, or iterate on")
-        names = [
-            name for name, a, b in zip(self._moves.names, mcse, np.diag(cov), strict=True) if a**2 > _UNFINISHED**2 * b
-        ]
+        far = mcse > _UNFINISHED * np.sqrt(np.diag(cov))
+        names = [name for name, bad in zip(self._moves.names, far, strict=True) if bad]
         if names:
             doubts.append(f"the Monte Carlo error of {', '.join(names)} is more than {_UNFINISHED:g} standard errors")
         return doubts
@@ -276,14 +292,23 @@ class ParticleMLE(ChainEstimator):
     def _covariance(self) -> FloatArray:
         """Inverse information, (k, k) of NaN where there is none."""
         k = len(self._moves.names)
-        if self._information is None or np.linalg.eigvalsh(self.information_)[0] <= 0.0:
+        products = None if self._products is None else self._products.mean(axis=0)
+        if products is None or np.linalg.eigvalsh(products)[0] <= 0.0:
             return np.full((k, k), np.nan)
-        inverse = np.linalg.inv(self.information_)
-        return np.asarray((inverse + inverse.T) / 2.0)
+        values = self._errors()[0]
+        root = self._moves.parameters.slopes(values)[:, None] * self._root_information
+        cov = root @ np.linalg.inv(products) @ root.T
+        return np.asarray((cov + cov.T) / 2.0)
+
+    def _information_error(self) -> float:
+        """Relative error of the information, from the spread of chains: twice that of the standard errors."""
+        if self._products is None or len(self._products) == 1:
+            return np.nan
+        return float(np.max(np.diagonal(self._products.std(axis=0, ddof=1)) / np.sqrt(len(self._products))))
 
     def _errors(self) -> tuple[FloatArray, FloatArray]:
         """Values (k,) and their Monte Carlo errors, NaN of one chain."""
-        parameters: Parameters = self._moves.parameters
+        parameters = self._moves.parameters
         averages = self._averages()
         values = parameters.values(averages.mean(axis=0))
         if len(averages) == 1:
@@ -298,9 +323,14 @@ class ParticleMLE(ChainEstimator):
         notes = self._interrupted() + self._doubts()
         if len(self._chains) == 1:
             notes.append("one chain does not know its Monte Carlo error: n_chains of 4 or more gives one")
-        if self._information is None:
+        if self._products is None:
             notes.append("no standard errors without the information: n_information > 0 and a finished fit give it")
-        diagnostics = {"n_chains": len(self._chains), "n_iter": self.n_iter_, "n_warmup": self._warmup}
+        diagnostics = {
+            "n_chains": len(self._chains),
+            "n_iter": self.n_iter_,
+            "n_warmup": self._warmup,
+            "information_error": self._information_error(),
+        }
         return Estimate(
             value=values,
             cov=self._covariance(),
@@ -310,6 +340,6 @@ class ParticleMLE(ChainEstimator):
             estimand="parameters that maximise the likelihood",
             method="ParticleMLE",
             diagnostics=diagnostics,
-            warnings=notes,
+            warnings=tuple(notes),
             info=self._run_info(),
         )

@@ -31,14 +31,14 @@ class Parameters(NamedTuple):
     high: FloatArray
 
     @property
-    def index(self) -> list[int]:
+    def places(self) -> list[int]:
         """Their places among all parameters of the model."""
         return [self.model.theta_names.index(name) for name in self.names]
 
     @property
     def at_model(self) -> FloatArray:
         """Their values (k,) in the model."""
-        return np.asarray(self.model.theta_values[self.index])
+        return np.asarray(self.model.theta_values[self.places])
 
     def packed(self, values: FloatArray) -> FloatArray:
         """Packed parameters of the model with these values."""
@@ -47,7 +47,7 @@ class Parameters(NamedTuple):
     def full(self, values: FloatArray) -> FloatArray:
         """All parameters of the model, with these values of some."""
         theta = np.array(self.model.theta_values)
-        theta[self.index] = values
+        theta[self.places] = values
         return theta
 
     def free(self, values: FloatArray) -> FloatArray:

@@ -115,15 +115,16 @@ class PathDensity(CompiledPass):
     def _compile(self) -> tuple[Any, tuple[Any, ...]]:
         model = self.model
         functions = tuple(model.function(name) for name in ("log_initial", "log_transition", "log_weight"))
-        return kernels.path_log_density if model.vectorized else kernels.compiled_density(), functions
+        return kernels.path_log_densities if model.vectorized else kernels.compiled_densities(), functions
 
-    def __call__(self, theta: FloatArray, path: FloatArray) -> float:
-        """At packed parameters and a path (T, d); -inf where it is impossible."""
+    def __call__(self, thetas: FloatArray, path: FloatArray) -> FloatArray:
+        """At each row of packed parameters (m, .), read-only, and a path (T, d); -inf where it is impossible."""
         loop, functions = self.compiled
-        value = float(loop(*functions, theta, self.y, path, np.zeros(1, np.int64), np.empty(1)))
-        if np.isnan(value) or value == np.inf:
-            raise InvalidData(f"the log density of a path and the observations must be below +inf, got {value}")
-        return value
+        out = np.empty(len(thetas))
+        loop(*functions, thetas, self.y, path, np.zeros(1, np.int64), out)
+        if np.isnan(out).any() or (out == np.inf).any():
+            raise InvalidData(f"the log density of a path and the observations must be below +inf, got {out.max()}")
+        return out
 
 
 class Likelihood(CompiledPass):

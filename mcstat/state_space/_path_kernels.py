@@ -96,18 +96,24 @@ def run_given(rng, move, log_weight, log_auxiliary, resample, theta, y, noise, u
     return OK, len(y)
 
 
-def path_log_density(log_initial, log_transition, log_weight, theta, y, path, index, out):
-    """Log density of a path (T, d) and the observations together; ``index`` (1,) is 0, ``out`` (1,) a buffer."""
-    log_initial(path[:1], theta, out)
-    total = out[0]
-    for t in range(len(y)):
-        before = path[max(t - 1, 0) : max(t, 1)]
-        if t > 0:
-            log_transition(t, before, index, path[t : t + 1], index, theta, out)
-            total += out[0]
-        log_weight(t, before, index, path[t : t + 1], y[t], theta, out)
-        total += out[0]
-    return total
+def path_log_densities(log_initial, log_transition, log_weight, thetas, y, path, index, out):
+    """Log density of a path (T, d) and the observations together, at each row of thetas (m, .), into (m,).
+
+    ``index`` (1,) is 0.
+    """
+    value = np.empty(1)
+    for j in range(len(thetas)):
+        theta = thetas[j]
+        log_initial(path[:1], theta, value)
+        total = value[0]
+        for t in range(len(y)):
+            before = path[max(t - 1, 0) : max(t, 1)]
+            if t > 0:
+                log_transition(t, before, index, path[t : t + 1], index, theta, value)
+                total += value[0]
+            log_weight(t, before, index, path[t : t + 1], y[t], theta, value)
+            total += value[0]
+        out[j] = total
 
 
 # From here on arrays in, arrays out.
@@ -169,9 +175,9 @@ def compiled_given():
 
 
 @cache
-def compiled_density():
-    """:func:`path_log_density` for function pointers."""
+def compiled_densities():
+    """:func:`path_log_densities` for function pointers."""
     t = numba.types
     pointers = [t.FunctionType(signature) for signature in (LOG_INITIAL, LOG_TRANSITION, LOG_WEIGHT)]
-    arguments = (*pointers, read_only(1), read_only(2), array(2), array(1, t.int64), array(1))
-    return kernel(path_log_density, t.float64(*arguments))
+    arguments = (*pointers, read_only(2), read_only(2), array(2), array(1, t.int64), array(1))
+    return kernel(path_log_densities, t.void(*arguments))

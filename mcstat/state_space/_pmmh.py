@@ -208,6 +208,8 @@ class PMMH(PosteriorEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    _moves: MarginalMoves
+
     def _make_moves(self, y: FloatArray) -> MarginalMoves:
         settings = FilterSettings(
             n_particles=check_integer("n_particles", self.n_particles, 1),

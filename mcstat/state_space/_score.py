@@ -18,11 +18,13 @@ from mcstat.state_space._paris_run import Backward, draw_buffers, empty_past, pl
 from mcstat.state_space._passes import CompiledPass, PathDensity
 from mcstat.state_space._run import FilterSettings, empty_trace, filter_tools, nobody, raise_failure, tools
 
-__all__ = ["PathScore", "ScorePass", "Scored"]
+__all__ = ["PathDerivatives", "PathScore", "ScorePass", "Scored"]
 
 FloatArray = NDArray[np.float64]
 # Steps of central differences on the free scale: of first derivatives, of second ones.
 _STEP, _SECOND_STEP = 1e-5, 1e-4
+_CORNERS = ((1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0))
+_SIGNS = np.array([1.0, 1.0, -1.0, -1.0])
 
 
 class Scored(NamedTuple):
@@ -95,37 +97,32 @@ class ScorePass(CompiledPass):
         )
 
 
+class PathDerivatives(NamedTuple):
+    """Of the log density of a path and the observations, by free parameters."""
+
+    gradient: FloatArray  # (k,)
+    information: FloatArray  # (k, k): negative second derivatives
+
+
 class PathScore:
-    """First and second derivatives of the log density of a path and the observations, at fixed free parameters."""
+    """Derivatives of the log density of paths at fixed free parameters, by central differences."""
 
     def __init__(self, parameters: Parameters, density: PathDensity, free: FloatArray) -> None:
         self.density, self.k = density, len(free)
+        self.pairs = list(combinations(range(self.k), 2))
         units = np.eye(self.k)
-        self.centre = self._at(parameters, free)
-        self.first = [[self._at(parameters, free + s * _STEP * u) for s in (1.0, -1.0)] for u in units]
-        self.second = [[self._at(parameters, free + s * _SECOND_STEP * u) for s in (1.0, -1.0)] for u in units]
-        self.mixed = {
-            (i, j): [
-                self._at(parameters, free + _SECOND_STEP * (a * units[i] + b * units[j]))
-                for a, b in ((1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0))
-            ]
-            for i, j in combinations(range(self.k), 2)
-        }
+        first = [sign * _STEP * unit for unit in units for sign in (1.0, -1.0)]
+        second = [sign * _SECOND_STEP * unit for unit in units for sign in (1.0, -1.0)]
+        mixed = [_SECOND_STEP * (a * units[i] + b * units[j]) for i, j in self.pairs for a, b in _CORNERS]
+        moves = [np.zeros(self.k), *first, *second, *mixed]
+        self.thetas = frozen_view(np.array([parameters.packed(parameters.values(free + move)) for move in moves]))
 
-    @staticmethod
-    def _at(parameters: Parameters, free: FloatArray) -> FloatArray:
-        return parameters.packed(parameters.values(free))
-
-    def gradient(self, path: FloatArray) -> FloatArray:
-        """(k,)."""
-        return np.array([self.density(up, path) - self.density(down, path) for up, down in self.first]) / (2 * _STEP)
-
-    def information(self, path: FloatArray) -> FloatArray:
-        """Negative second derivatives (k, k)."""
-        centre, out = self.density(self.centre, path), np.empty((self.k, self.k))
-        for i, (up, down) in enumerate(self.second):
-            out[i, i] = 2.0 * centre - self.density(up, path) - self.density(down, path)
-        for (i, j), corners in self.mixed.items():
-            a, b, c, d = (self.density(at, path) for at in corners)
-            out[i, j] = out[j, i] = -(a + b - c - d) / 4.0
-        return out / _SECOND_STEP**2
+    def __call__(self, path: FloatArray) -> PathDerivatives:
+        """At a path (T, d)."""
+        k = self.k
+        values = self.density(self.thetas, path)
+        first, second = values[1 : 1 + 2 * k].reshape(k, 2), values[1 + 2 * k : 1 + 4 * k].reshape(k, 2)
+        information = np.diag((2.0 * values[0] - second.sum(axis=1)) / _SECOND_STEP**2)
+        for (i, j), corners in zip(self.pairs, values[1 + 4 * k :].reshape(-1, 4), strict=True):
+            information[i, j] = information[j, i] = -(corners @ _SIGNS) / (4.0 * _SECOND_STEP**2)
+        return PathDerivatives((first[:, 0] - first[:, 1]) / (2.0 * _STEP), information)
