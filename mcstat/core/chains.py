@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 __all__ = ["split_r_hat"]
 
 FloatArray = NDArray[np.float64]
+# Variance of normal scores that is no more than rounding.
+_NOTHING = 1e-12
 
 
 def split_r_hat(draws: FloatArray) -> FloatArray:
@@ -39,6 +41,6 @@ def _scale_reduction(parts: FloatArray) -> FloatArray:
     scores = ndtri((ranks - 0.375) / (chains * length + 0.25)).reshape(parts.shape)
     within = scores.var(axis=1, ddof=1).mean(axis=0)
     between = scores.mean(axis=1).var(axis=0, ddof=1)
-    ratio = np.divide(between, within, out=np.zeros(q), where=within > 0.0)
-    stuck = (within == 0.0) & (between > 0.0)
-    return np.where(stuck, np.inf, np.where(within > 0.0, np.sqrt((length - 1) / length + ratio), 1.0))
+    moves, apart = within > _NOTHING, between > _NOTHING
+    ratio = np.divide(between, within, out=np.zeros(q), where=moves)
+    return np.where(moves, np.sqrt((length - 1) / length + ratio), np.where(apart, np.inf, 1.0))

@@ -140,7 +140,10 @@ class MaximiseMoves(Ascent):
         """Smooth, average, maximise."""
         values = self.parameters.values(state.free)
         model = self.parameters.model.with_theta(self.parameters.full(values))
-        swept = sweep(self.setup._replace(model=model), state.path, rng)
+        plan = self.setup.plan
+        if np.isfinite(plan.bound):
+            plan = plan._replace(bound=model.log_bound())
+        swept = sweep(self.setup._replace(model=model, plan=plan), state.path, rng)
         running = state.running + self.steps.size(state.n_done) * (swept.estimate - state.running)
         statistics = dict(zip(self.setup.functional.names, running.tolist(), strict=True))
         theta = named(self.parameters, values)

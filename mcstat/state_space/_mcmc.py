@@ -244,11 +244,14 @@ class PosteriorEstimator(ChainEstimator):
         """Posterior mean and standard deviation of the parameters."""
         draws = self.theta_
         estimate = Estimate.from_draws(draws, names=self._moves.names)
-        sd, mcse = estimate.std_error, estimate.mcse
+        # Batch means miss what moves slower than a batch is long; chains that disagree show it.
+        between = draws.mean(axis=1).std(axis=0, ddof=1) / np.sqrt(len(draws)) if len(draws) > 1 else 0.0
+        sd, mcse = estimate.std_error, np.maximum(estimate.mcse, between)
         effective = np.divide(sd**2, mcse**2, out=np.full(len(sd), np.nan), where=mcse > 0.0)
         return Estimate.from_draws(
             draws,
             names=self._moves.names,
+            mcse=mcse,
             estimand="parameters given the observations",
             method=type(self).__name__,
             diagnostics={

@@ -22,7 +22,7 @@ from mcstat.state_space._ascent import (
     ScoreMoves,
     Steps,
 )
-from mcstat.state_space._information import Information, sampled_information, score_differences
+from mcstat.state_space._information import Information, inverse_square_root, sampled_information, score_differences
 from mcstat.state_space._mcmc import ChainEstimator
 from mcstat.state_space._model import Model
 from mcstat.state_space._parameters import Parameters, parameters_of
@@ -37,8 +37,11 @@ FloatArray = NDArray[np.float64]
 _METHODS = ("gradient", "msc", "saem")
 # Monte Carlo error over standard error, beyond which more iterations are worth their while.
 _UNFINISHED = 0.25
-# Paths of each chain for the rough information.
-_PILOT = 100
+# Paths of each chain for the rough information; particles, at the least, for the better one, where many in a sweep are
+# worth more than many sweeps.
+_PILOT, _MANY = 100, 250
+# Relative error of the information beyond which standard errors are not to be trusted.
+_VAGUE = 0.3
 
 
 class ParticleMLE(ChainEstimator):
@@ -80,7 +83,8 @@ class ParticleMLE(ChainEstimator):
         For ``"saem"``: ``m_step(statistics, theta)`` takes a dict of the functionals' values and one of the parameters,
         and returns a dict of the parameters that maximise the expected complete log-likelihood.
     n_information : int
-        Sweeps of each chain for the information, at each of 2 k points near the answer; 0 gives no standard errors.
+        Sweeps of each chain for the information, at each of 2 k points near the answer, with at least 250 particles; 0
+        gives no standard errors.
     initial_theta : array_like, shape (k,) or (n_chains, k), optional
         Where chains begin, instead of the model's values.
     n_jobs : int, optional
@@ -110,7 +114,7 @@ class ParticleMLE(ChainEstimator):
     O(n_chains n_iter T N M) time, O(T N) memory for each chain that runs. Steps are made on a scale without bounds:
     the score over the information, of states and observations together during warm-up (to first order a step of the EM
     algorithm), of the observations after it. Gradients are central differences of log densities. The
-    information is from differences of the score a third of a standard error up and down; a first guess of it by Louis's
+    information is from differences of the score half a standard error up and down; a first guess of it by Louis's
     identity over paths says how far that is.
 
     References
@@ -157,7 +161,7 @@ class ParticleMLE(ChainEstimator):
         decay: float = 0.6,
         statistics: Functional | None = None,
         m_step: MaximiseStep | None = None,
-        n_information: int = 100,
+        n_information: int = 20,
         initial_theta: ArrayLike | None = None,
         n_jobs: int | None = None,
         random_state: RandomState = 0,
@@ -197,14 +201,14 @@ class ParticleMLE(ChainEstimator):
         steps = Steps(self._warmup, check_real("decay", self.decay, 0.5, 1.0, closed="right"))
         parameters, density = self._parameters(), PathDensity(self.model, y)
         parts = (parameters, Conditional(self.model, n, "bootstrap", True, y), density, steps)
-        self._score_pass = ScorePass(parameters, n, n_backward, y)
+        self._score_pass = ScorePass(parameters, max(n, _MANY), n_backward, y)
         if method == "msc":
             return ClimbMoves(*parts)
         if method == "saem":
             return self._maximiser(parts, n, n_backward, y)
         return ScoreMoves(
             *parts,
-            score_pass=self._score_pass,
+            score_pass=ScorePass(parameters, n, n_backward, y),
             n_sweeps=n_sweeps,
             burn_in=burn_in,
             conditional_passes=bool(self.conditional),
@@ -238,11 +242,13 @@ class ParticleMLE(ChainEstimator):
         rough = self._each(
             sampled_information, [(at, moves.conditional, theta, path, _PILOT, seed) for path, seed in places]
         )
-        self._root_information = Information(
-            *(np.mean(part, axis=0) for part in zip(*rough, strict=True))
-        ).inverse_root(observed=True)
-        tasks = [(self._score_pass, free, self._root_information, path, n, seed) for path, seed in places]
-        self._products = np.array(self._each(score_differences, tasks))
+        root = Information(*(np.mean(part, axis=0) for part in zip(*rough, strict=True))).inverse_root(observed=True)
+        # Noise is least where directions are as long as a standard error: a first look says how long they are.
+        for sweeps in (n // 4 + 1, n):
+            self._root_information = root
+            tasks = [(self._score_pass, free, root, path, sweeps, seed) for path, seed in places]
+            self._products = np.array(self._each(score_differences, tasks))
+            root = root @ inverse_square_root(self._products.mean(axis=0))
 
     def _each(self, function: Any, tasks: list[Any]) -> list[Any]:
         return map_tasks(function, tasks, n_jobs=self.n_jobs, label="information", verbose=self.verbose)
@@ -283,6 +289,10 @@ class ParticleMLE(ChainEstimator):
         cov, mcse = self._covariance(), self._errors()[1]
         if self._products is not None and np.isnan(cov).any():
             doubts.append("the information is not positive definite: take more n_information, or iterate on")
+        if self._information_error() > _VAGUE:
+            doubts.append(
+                f"the information has a relative error of {self._information_error():.0%}: take more n_information"
+            )
         far = mcse > _UNFINISHED * np.sqrt(np.diag(cov))
         names = [name for name, bad in zip(self._moves.names, far, strict=True) if bad]
         if names:
@@ -304,7 +314,9 @@ class ParticleMLE(ChainEstimator):
         """Relative error of the information, from the spread of chains: twice that of the standard errors."""
         if self._products is None or len(self._products) == 1:
             return np.nan
-        return float(np.max(np.diagonal(self._products.std(axis=0, ddof=1)) / np.sqrt(len(self._products))))
+        whiten = inverse_square_root(self._products.mean(axis=0))
+        spread = np.std(whiten.T @ self._products @ whiten, axis=0, ddof=1)
+        return float(np.max(np.diagonal(spread)) / np.sqrt(len(self._products)))
 
     def _errors(self) -> tuple[FloatArray, FloatArray]:
         """Values (k,) and their Monte Carlo errors, NaN of one chain."""

@@ -139,8 +139,6 @@ def read_prior(prior: Any, model: Model) -> Posterior:
         If it is neither, or names what the model does not have.
     """
     if callable(prior):
-        if not model.theta_names:
-            raise InvalidParameter(f"prior must be of parameters, of which {type(model).__name__} has none")
         return Posterior(parameters_of(model, model.theta_names), None, prior)
     if not isinstance(prior, Mapping) or not prior:
         raise InvalidParameter(
@@ -167,6 +165,8 @@ def read_prior(prior: Any, model: Model) -> Posterior:
 
 def parameters_of(model: Model, names: tuple[str, ...]) -> Parameters:
     """Those parameters over what the model allows."""
+    if not names:
+        raise InvalidParameter(f"model must have parameters to learn, {type(model).__name__} has none")
     support = model.support()[[model.theta_names.index(name) for name in names]]
     return Parameters(model, names, support[:, 0], support[:, 1])
 

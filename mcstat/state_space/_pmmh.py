@@ -68,6 +68,9 @@ class MarginalMoves:
     def step(self, state: State, rng: np.random.Generator, adapting: bool) -> tuple[State, Record]:
         """Propose parameters, estimate their likelihood, accept or stay."""
         parameters = self.posterior.parameters
+        if adapting:
+            # A lucky estimate would hold the chain up, and the walk would learn from that.
+            state = self._estimated_anew(state, rng)
         theta = parameters.values(state.walk.propose(parameters.free(state.theta), rng))
         log_prior, loglik, normals = self.posterior.log_prior(theta), -np.inf, None
         if log_prior > -np.inf:
@@ -81,6 +84,11 @@ class MarginalMoves:
         if adapting:
             state = state._replace(walk=state.walk.adapted(parameters.free(state.theta), chance))
         return state, Record(state.theta, state.loglik, accepted)
+
+    def _estimated_anew(self, state: State, rng: np.random.Generator) -> State:
+        normals = None if state.normals is None else self.likelihood.normals(rng)
+        loglik = self._loglik(state.theta, normals, rng)
+        return state if loglik == -np.inf else state._replace(loglik=loglik, normals=normals)
 
     def _loglik(self, theta: FloatArray, normals: Normals | None, rng: np.random.Generator) -> float:
         packed = self.posterior.parameters.packed(theta)
@@ -115,7 +123,8 @@ class PMMH(PosteriorEstimator):
     n_draws : int
         Draws of each chain after warm-up.
     n_warmup : int
-        Iterations before, in which the walk adapts.
+        Iterations before, in which the walk adapts. They cost twice as much: the likelihood of where a chain stands is
+        estimated anew, so that a lucky estimate does not hold it up.
     n_chains : int
     method : {"bootstrap", "guided", "auxiliary"}
         Of the filter, as of :class:`ParticleFilter`.
