@@ -86,6 +86,9 @@ class Ascent:
         root = information.inverse_root(observed=not adapting)
         step = root @ (root.T @ score)
         free = state.free + _bounded(self.steps.size(state.n_done) * step)
+        if not self.parameters.inside(self.parameters.values(free)):
+            # No further towards the end of an interval than floating point goes.
+            free = state.free
         information = information.updated(at(path), max(1.0 / (state.n_done + 2), _FORGETTING))
         return State(free, path, information, state.n_done + 1), Iterate(free)
 

@@ -12,7 +12,7 @@ from mcstat.core.rng import Purpose, stream
 from mcstat.state_space._passes import Conditional
 from mcstat.state_space._score import PathDerivatives, PathScore, ScorePass
 
-__all__ = ["Information", "inverse_square_root", "sampled_information", "score_differences"]
+__all__ = ["Information", "inverse_square_root", "mean_score", "points_around", "products_of", "sampled_information"]
 
 FloatArray = NDArray[np.float64]
 _FLATTEST, _LEAST_SHARE = 1e-6, 0.05
@@ -76,24 +76,28 @@ def sampled_information(task: tuple[PathScore, Conditional, FloatArray, FloatArr
     return Information(complete, gradients.mean(axis=0), gradients.T @ gradients / n)
 
 
-def score_differences(task: tuple[ScorePass, FloatArray, FloatArray, FloatArray, int, SeedSequence]) -> FloatArray:
-    """R^T I R, near the identity if columns of R (k, k) are about a standard error long; I the observed information.
+def points_around(free: FloatArray, root: FloatArray) -> list[FloatArray]:
+    """2 k points: up and down along each column of root (k, k)."""
+    return [free + sign * _FAR * column for column in root.T for sign in (1.0, -1.0)]
 
-    Central differences of the smoothed score along these columns, each from ``n`` sweeps around paths, a tenth more of
-    which come first. Louis's identity would take the difference of two large matrices, with an error relative to them;
-    here it is relative to the smallest information.
+
+def mean_score(task: tuple[ScorePass, FloatArray, FloatArray, int, SeedSequence, int]) -> FloatArray:
+    """Smoothed score at free parameters: mean of ``n`` sweeps from a path on, a tenth more of which come first."""
+    score_pass, free, path, n, seed, which = task
+    n_first, total = n // 10 + 1, np.zeros(len(free))
+    for k in range(n_first + n):
+        scored = score_pass(free, path, stream(seed, "score", Purpose.SAMPLE, which * (n_first + n) + k))
+        path = scored.path
+        if k >= n_first:
+            total += scored.score / n
+    return total
+
+
+def products_of(scores: FloatArray, root: FloatArray) -> FloatArray:
+    """R^T I R from scores (2 k, k) at :func:`points_around`, for columns R and the observed information I.
+
+    Near the identity if columns are about a standard error long. Louis's identity would take the difference of two
+    large matrices, with an error relative to them; that of differences of the score is relative to what is observed.
     """
-    score_pass, free, root, path, n, seed = task
-    n_first, k = n // 10 + 1, len(free)
-    scores = np.zeros((k, 2, k))
-    for j in range(k):
-        for side, sign in enumerate((1.0, -1.0)):
-            at, current = free + sign * _FAR * root[:, j], path
-            for r in range(n_first + n):
-                rng = stream(seed, "differences", Purpose.SAMPLE, (2 * j + side) * (n_first + n) + r)
-                scored = score_pass(at, current, rng)
-                current = scored.path
-                if r >= n_first:
-                    scores[j, side] += scored.score / n
-    products = (scores[:, 1] - scores[:, 0]) @ root / (2.0 * _FAR)
+    products = (scores[1::2] - scores[::2]) @ root / (2.0 * _FAR)
     return np.asarray((products + products.T) / 2.0)

@@ -163,9 +163,9 @@ class ChainEstimator(Estimator):
                     self._run_block(n_iter)
                     for _ in range(n_iter):
                         advance()
+            self._finish()
         finally:
             self._seconds += perf_counter() - started
-        self._finish()
         for doubt in self._doubts():
             warnings.warn(doubt, ReliabilityWarning, stacklevel=3)
 

@@ -22,10 +22,18 @@ from mcstat.state_space._ascent import (
     ScoreMoves,
     Steps,
 )
-from mcstat.state_space._information import Information, inverse_square_root, sampled_information, score_differences
+from mcstat.state_space._information import (
+    Information,
+    inverse_square_root,
+    mean_score,
+    points_around,
+    products_of,
+    sampled_information,
+)
 from mcstat.state_space._mcmc import ChainEstimator
 from mcstat.state_space._model import Model
 from mcstat.state_space._parameters import Parameters, parameters_of
+from mcstat.state_space._paris_kernels import Plan
 from mcstat.state_space._paris_run import Backward, filter_settings, plan_of
 from mcstat.state_space._passes import Conditional, PathDensity
 from mcstat.state_space._score import PathScore, ScorePass
@@ -115,7 +123,8 @@ class ParticleMLE(ChainEstimator):
     the score over the information, of states and observations together during warm-up (to first order a step of the EM
     algorithm), of the observations after it. Gradients are central differences of log densities. The
     information is from differences of the score half a standard error up and down; a first guess of it by Louis's
-    identity over paths says how far that is.
+    identity over paths says how far that is. Where the likelihood rises towards the end of a parameter's interval
+    (a spread of 0, say), iterates drift there without end: the warnings tell.
 
     References
     ----------
@@ -188,11 +197,13 @@ class ParticleMLE(ChainEstimator):
         self.verbose = verbose
 
     def _make_moves(self, y: FloatArray) -> Ascent:
-        self._products = None
         check_integer("n_information", self.n_information, 0)
         method = check_option("method", self.method, _METHODS)
         n = check_integer("n_particles", self.n_particles, 2)
         n_backward = check_integer("n_backward", self.n_backward, 1)
+        plan = plan_of(Backward("auto", n_backward, None), self.model, n)
+        if plan.is_mcmc and n_backward < 2:
+            raise InvalidParameter(f"n_backward must be at least 2 where the model has no bound, got {n_backward}")
         n_sweeps, burn_in = check_integer("n_sweeps", self.n_sweeps, 1), check_integer("burn_in", self.burn_in, 0)
         if burn_in >= n_sweeps:
             raise InvalidParameter(f"burn_in must be below n_sweeps, {n_sweeps}, got {burn_in}")
@@ -205,7 +216,7 @@ class ParticleMLE(ChainEstimator):
         if method == "msc":
             return ClimbMoves(*parts)
         if method == "saem":
-            return self._maximiser(parts, n, n_backward, y)
+            return self._maximiser(parts, n, plan, y)
         return ScoreMoves(
             *parts,
             score_pass=ScorePass(parameters, n, n_backward, y),
@@ -214,11 +225,10 @@ class ParticleMLE(ChainEstimator):
             conditional_passes=bool(self.conditional),
         )
 
-    def _maximiser(self, parts: tuple[Any, ...], n: int, n_backward: int, y: FloatArray) -> Ascent:
+    def _maximiser(self, parts: tuple[Any, ...], n: int, plan: Plan, y: FloatArray) -> Ascent:
         if self.statistics is None or not callable(self.m_step):
             raise InvalidParameter('method="saem" wants statistics and a function m_step, got none')
         settings = filter_settings(n, "bootstrap", "multinomial_iid", 1.0, store_history=True)
-        plan = plan_of(Backward("auto", n_backward, None), self.model, n)
         setup = Setup(self.model, settings, additive(self.statistics, self.model), plan, y)
         return MaximiseMoves(*parts, setup=setup, m_step=self.m_step)
 
@@ -229,6 +239,11 @@ class ParticleMLE(ChainEstimator):
         if not names or len(set(names)) < len(names) or not set(names) <= set(known):
             raise InvalidParameter(f"parameters must name some of {known}, none twice, got {given!r}")
         return parameters_of(self.model, names)
+
+    def _run(self, n_more: int) -> None:
+        # Of other iterates than those to come.
+        self._products = None
+        super()._run(n_more)
 
     def _finish(self) -> None:
         """The information at the answer, from every chain's path on."""
@@ -244,11 +259,20 @@ class ParticleMLE(ChainEstimator):
         )
         root = Information(*(np.mean(part, axis=0) for part in zip(*rough, strict=True))).inverse_root(observed=True)
         # Noise is least where directions are as long as a standard error: a first look says how long they are.
-        for sweeps in (n // 4 + 1, n):
-            self._root_information = root
-            tasks = [(self._score_pass, free, root, path, sweeps, seed) for path, seed in places]
-            self._products = np.array(self._each(score_differences, tasks))
-            root = root @ inverse_square_root(self._products.mean(axis=0))
+        first = self._measured_products(free, root, n // 4 + 1)
+        root = root @ inverse_square_root(first.mean(axis=0))
+        self._root_information, self._products = root, self._measured_products(free, root, n)
+
+    def _measured_products(self, free: FloatArray, root: FloatArray, n: int) -> FloatArray:
+        """R^T I R of each chain (n_chains, k, k)."""
+        points = list(enumerate(points_around(free, root)))
+        tasks = [
+            (self._score_pass, at, chain.state.path, n, chain.seed, which)
+            for chain in self._chains
+            for which, at in points
+        ]
+        scores = np.reshape(self._each(mean_score, tasks), (len(self._chains), len(points), len(free)))
+        return np.array([products_of(one, root) for one in scores])
 
     def _each(self, function: Any, tasks: list[Any]) -> list[Any]:
         return map_tasks(function, tasks, n_jobs=self.n_jobs, label="information", verbose=self.verbose)

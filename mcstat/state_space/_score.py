@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcstat.core.checks import frozen_view
+from mcstat.core.errors import InvalidData
 from mcstat.state_space import _score_kernels as kernels
 from mcstat.state_space._filter_kernels import Cloud
 from mcstat.state_space._model import Model
@@ -73,6 +74,10 @@ class ScorePass(CompiledPass):
         )  # fmt: skip
         raise_failure(status, time, "y", self.settings.method)
         raise_backward_failure(status, time)
+        if not np.isfinite(scorer.score).all():
+            raise InvalidData(
+                f"the derivatives of the log densities must be finite, got {scorer.score} at {parameters.values(free)}"
+            )
         drawn = np.empty((n_times, d))
         trace_back(rng, cloud.weights, trace.x, scorer.parents, drawn)
         return Scored(scorer.score, drawn)

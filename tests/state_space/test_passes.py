@@ -77,7 +77,7 @@ def test_one_conditional_sweep_leaves_the_posterior_invariant(n, ancestor_sampli
     ends = np.array([conditional.sweep(packed, start[:, None].astype(float), rng).path[:, 0] for start in starts])
     assert alarms(paths, ends, law) > 1e-7
     # The test would be empty if paths did not move.
-    assert (starts != ends).any(axis=1).mean() > 0.3
+    assert (starts != ends).any(axis=1).mean() > 0.1
 
 
 def test_ancestor_sampling_moves_the_beginning():
@@ -162,7 +162,7 @@ def test_likelihood_from_given_numbers_is_unbiased():
         [np.exp(likelihood.estimate_from(likelihood.normals(rng), MODEL.packed(), rng) - truth) for _ in range(1500)]
     )
     assert abs(ratios.mean() - 1.0) < 5.0 * ratios.std() / np.sqrt(1500)
-    assert 5.0 * ratios.std() / np.sqrt(1500) < 0.1
+    assert 5.0 * ratios.std() / np.sqrt(1500) < 0.2
 
 
 def test_near_numbers_give_near_likelihoods():
@@ -257,10 +257,10 @@ def test_score_of_particle_gibbs_has_no_bias(kind):
 def test_score_of_many_particles():
     parameters = parameters_of(MODEL, MODEL.theta_names)
     free = parameters.free(np.array([0.8, 1.2, 0.6]))
-    score_pass = ScorePass(parameters, 2000, 2, MODEL.clean(Y))
+    score_pass = ScorePass(parameters, 2000, 2, MODEL.clean(HOLED))
     scores = np.array([score_pass(free, None, generator(k)).score for k in range(12)])
     error = scores.std(axis=0, ddof=1) / np.sqrt(12)
-    exact = score_by_kalman(parameters, free, Y)
+    exact = score_by_kalman(parameters, free, HOLED)
     # Student's t with 11 degrees of freedom: false alarm below 1e-6.
     assert (np.abs(scores.mean(axis=0) - exact) < 10.5 * error).all()
     assert (error < 0.5).all()
