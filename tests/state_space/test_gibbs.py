@@ -24,7 +24,7 @@ quiet = pytest.mark.filterwarnings("ignore::mcstat.core.errors.ReliabilityWarnin
 @quiet
 def test_posterior_means_of_parameters_and_states():
     mean, sd, total = level_posterior()
-    found = ParticleGibbs(LEVEL, PRIOR, 10, 500, 150, n_chains=8, n_steps=3, random_state=2).fit(LEVEL_Y)
+    found = ParticleGibbs(LEVEL, PRIOR, 10, 400, 120, n_chains=8, n_steps=3, random_state=2).fit(LEVEL_Y)
     assert agrees(found, mean)
     np.testing.assert_allclose(found.estimate().std_error, sd, rtol=0.25)
     sums = found.paths_[..., 0].sum(axis=2).mean(axis=1)
@@ -44,8 +44,8 @@ def draw_spreads(path, y, theta, rng):
 @quiet
 def test_a_users_conditional_draw():
     """Against quadrature under the same prior of the precisions."""
-    grid = np.linspace(0.05, 4.0, 50)
-    log_density = np.empty((50, 50))
+    grid = np.linspace(0.05, 4.0, 40)
+    log_density = np.empty((40, 40))
 
     def log_law(sd):
         return -5.0 * np.log(sd) - sd**-2.0
@@ -56,7 +56,7 @@ def test_a_users_conditional_draw():
     weights = np.exp(log_density - log_density.max())
     weights /= weights.sum()
     mean = np.array([weights.sum(axis=1) @ grid, weights.sum(axis=0) @ grid])
-    found = ParticleGibbs(LEVEL, None, 10, 500, 50, n_chains=8, update_theta=draw_spreads, random_state=0)
+    found = ParticleGibbs(LEVEL, None, 10, 400, 50, n_chains=8, update_theta=draw_spreads, random_state=0)
     assert agrees(found.fit(LEVEL_Y), mean)
     assert found.acceptance_ == 1.0
 

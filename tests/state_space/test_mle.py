@@ -106,8 +106,8 @@ def test_one_of_the_parameters_and_several_sweeps():
 @quiet
 def test_users_model_for_arrays_against_the_built_in_one():
     """Different backward draws; the same maximum."""
-    y, model = Y[:40], models.linear_gaussian(vectorized=True, theta_support=models.SUPPORT)
-    settings = {"n_particles": 10, "n_iter": 30, "n_warmup": 10, "n_chains": 2, "n_information": 2, "random_state": 0}
+    y, model = Y[:20], models.linear_gaussian(vectorized=True, theta_support=models.SUPPORT)
+    settings = {"n_particles": 10, "n_iter": 24, "n_warmup": 8, "n_chains": 2, "n_information": 2, "random_state": 0}
     found = ParticleMLE(model, ["sigma_x"], **settings).fit(y).estimate()
     ours = ParticleMLE(LinearGaussian(), ["sigma_x"], **settings).fit(y).estimate()
     assert abs(float(found) - float(ours)) < 0.5 * ours.std_error[0]

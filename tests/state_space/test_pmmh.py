@@ -20,11 +20,11 @@ quiet = pytest.mark.filterwarnings("ignore::mcstat.core.errors.ReliabilityWarnin
 
 
 @quiet
-@pytest.mark.parametrize(("n", "correlation"), [(40, 0.0), (8, 0.0), (20, 0.95)])
+@pytest.mark.parametrize(("n", "correlation"), [pytest.param(40, 0.0, marks=pytest.mark.slow), (8, 0.0), (20, 0.95)])
 def test_posterior_mean(n, correlation):
     """With 8 particles the log-likelihood has a standard deviation above 1: the chains stick, but are not biased."""
     mean, sd, _ = level_posterior()
-    found = PMMH(LEVEL, PRIOR, n, 1000, 300, n_chains=8, correlation=correlation, random_state=1).fit(LEVEL_Y)
+    found = PMMH(LEVEL, PRIOR, n, 800, 200, n_chains=8, correlation=correlation, random_state=1).fit(LEVEL_Y)
     assert agrees(found, mean)
     np.testing.assert_allclose(found.estimate().std_error, sd, rtol=0.25)
 
