@@ -152,6 +152,7 @@ class ChainEstimator(Estimator):
     def _run(self, n_more: int) -> None:
         """Blocks of iterations, all chains in each; what is finished stays."""
         self._planned += n_more
+        self._forget_end()
         goal = self._warmup + self._planned
         cost = self.n_particles * len(self._y) + _OVERHEAD + _CALL * len(self._y) * self.model.vectorized
         block = max(1, _BLOCK // cost)
@@ -171,6 +172,9 @@ class ChainEstimator(Estimator):
 
     def _finish(self) -> None:
         """What is measured once at the end."""
+
+    def _forget_end(self) -> None:
+        """Forget that: there will be more iterations, or Ctrl-C."""
 
     def _doubts(self) -> list[str]:
         """Reasons to doubt the answer."""

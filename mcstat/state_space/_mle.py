@@ -240,10 +240,8 @@ class ParticleMLE(ChainEstimator):
             raise InvalidParameter(f"parameters must name some of {known}, none twice, got {given!r}")
         return parameters_of(self.model, names)
 
-    def _run(self, n_more: int) -> None:
-        # Of other iterates than those to come.
+    def _forget_end(self) -> None:
         self._products = None
-        super()._run(n_more)
 
     def _finish(self) -> None:
         """The information at the answer, from every chain's path on."""

@@ -178,10 +178,9 @@ class PMMH(PosteriorEstimator):
     >>> from scipy.stats import halfnorm
     >>> from mcstat.state_space import PMMH, LocalLevel
     >>> x, y = LocalLevel(0.5, 1.0).simulate(30, random_state=0)
-    >>> prior = {"sigma_level": halfnorm(), "sigma_y": halfnorm()}
-    >>> found = PMMH(LocalLevel(), prior, 50, n_draws=400, n_warmup=400, n_chains=2, random_state=0).fit(y)
-    >>> found.estimate().names
-    ('sigma_level', 'sigma_y')
+    >>> sampler = PMMH(LocalLevel(0.5), {"sigma_y": halfnorm()}, 100, n_draws=800, n_warmup=200, random_state=0)
+    >>> sampler.fit(y).estimate().names
+    ('sigma_y',)
     """
 
     def __init__(
@@ -231,8 +230,10 @@ class PMMH(PosteriorEstimator):
         correlation = check_real("correlation", self.correlation, 0.0, 1.0, closed="left")
         if correlation > 0.0 and self.model.noise == "generator":
             raise InvalidParameter('correlation wants a model whose noise is given, got one of noise="generator"')
-        self._noise = np.nan
         return MarginalMoves(read_prior(self.prior, self.model), Likelihood(self.model, settings, y), correlation)
+
+    def _forget_end(self) -> None:
+        self._noise = np.nan
 
     def _finish(self) -> None:
         self._noise = self._measure_noise()
