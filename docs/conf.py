@@ -37,7 +37,11 @@ html_theme = "pydata_sphinx_theme"
 html_title = "mcstat"
 html_show_sourcelink = False
 html_sidebars = {page: [] for page in ("index", "choose", "guide/*", "developing")}
-html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
+html_theme_options = {
+    "show_prev_next": False,
+    "header_links_before_dropdown": 3,
+    "secondary_sidebar_items": ["page-toc"],
+}
 
 
 def write_generated() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,8 @@ from mcstat.state_space._model import Model, pointer_of
 __all__ = ["BuiltIn", "LinearGaussian", "PoissonAR", "StochasticVolatility", "whole_numbers"]
 
 FloatArray = NDArray[np.float64]
+_SPREADS = ("sigma", "sigma_x", "sigma_y", "sigma_level", "sigma_slope")
+_SUPPORT = {"rho": (-1.0, 1.0)} | dict.fromkeys(_SPREADS, (0.0, np.inf))
 
 
 class BuiltIn(Model):
@@ -38,10 +41,20 @@ class BuiltIn(Model):
         """Parameters (k,)."""
         return np.array([check_real(name, getattr(self, name)) for name in self._theta_names])
 
+    def support(self) -> FloatArray:
+        """Open interval (k, 2) that each parameter lies in."""
+        return np.array([_SUPPORT.get(name, (-np.inf, np.inf)) for name in self._theta_names]).reshape(-1, 2)
+
     def with_theta(self, theta: Any) -> Self:
         """The same model with other parameters (k,)."""
         values = dict(zip(self._theta_names, (float(value) for value in theta), strict=True))
         return type(self)(**(self.get_params(deep=False) | values))
+
+    def packed_at(self, theta: Any) -> FloatArray:
+        """``packed()`` of the model with other parameters (k,), without the checks of a constructor's arguments."""
+        other = copy(self)
+        other.__dict__.update(zip(self._theta_names, (float(value) for value in theta), strict=True))
+        return other.packed()
 
     def has(self, name: str) -> bool:
         """Whether there is a batch function of that name."""

@@ -70,3 +70,62 @@ def parisian_particle_gibbs() -> Case:
     fit, truth = _sum_of_states()
     gibbs = ParisianParticleGibbs(LinearGaussian(), "sum_x", n_particles=30, n_iter=60, random_state=0)
     return Case(estimator=gibbs, fit=fit, truth=truth)
+
+
+def _one_spread() -> tuple[dict[str, Any], dict[str, float]]:
+    """Six observations of a local level whose observation noise is unknown: its posterior mean by quadrature."""
+    import numpy as np
+
+    y = np.array([0.4, -0.3, 0.8, 1.1, 1.7, 0.2])
+    # Given sigma_y = s the observations are normal with covariance s^2 I + 1 + 0.25 min(i, j).
+    place = np.arange(6)
+    level = 1.0 + 0.25 * np.minimum.outer(place, place)
+    grid = np.linspace(0.005, 6.0, 1200)
+    log_density = np.empty(len(grid))
+    for k, s in enumerate(grid):
+        cov = level + s**2 * np.eye(6)
+        log_density[k] = -0.5 * (y @ np.linalg.solve(cov, y) + np.linalg.slogdet(cov)[1] + s**2)
+    weights = np.exp(log_density - log_density.max())
+    return {"y": y}, {"sigma_y": float(weights @ grid / weights.sum())}
+
+
+def pmmh() -> Case:
+    """One unknown spread under a half-normal prior, and one known."""
+    from scipy.stats import halfnorm
+
+    from mcstat.state_space import PMMH, LocalLevel
+
+    fit, truth = _one_spread()
+    sampler = PMMH(LocalLevel(sigma_level=0.5), {"sigma_y": halfnorm()}, 30, 150, 100, n_chains=2, random_state=0)
+    return Case(estimator=sampler, fit=fit, truth=truth)
+
+
+def particle_gibbs() -> Case:
+    """One unknown spread under a half-normal prior, and one known."""
+    from scipy.stats import halfnorm
+
+    from mcstat.state_space import LocalLevel, ParticleGibbs
+
+    fit, truth = _one_spread()
+    model, prior = LocalLevel(sigma_level=0.5), {"sigma_y": halfnorm()}
+    sampler = ParticleGibbs(model, prior, 10, 100, 50, n_chains=2, n_steps=2, random_state=0)
+    return Case(estimator=sampler, fit=fit, truth=truth)
+
+
+def particle_mle() -> Case:
+    """The spread of the noise around a level that hardly moves, and its maximum likelihood over a grid."""
+    import numpy as np
+
+    from mcstat.state_space import LocalLevel, ParticleMLE
+
+    y = np.array([0.4, -0.3, 0.8, 1.1, 1.7, 0.2, 0.9, -0.8, 0.1, 1.4])
+    place = np.arange(10)
+    level = 1.0 + 0.04 * np.minimum.outer(place, place)
+    grid = np.linspace(0.3, 2.0, 3401)
+    loglik = np.empty(len(grid))
+    for k, s in enumerate(grid):
+        cov = level + s**2 * np.eye(10)
+        loglik[k] = -0.5 * (y @ np.linalg.solve(cov, y) + np.linalg.slogdet(cov)[1])
+    model = LocalLevel(sigma_level=0.2)
+    search = ParticleMLE(model, ["sigma_y"], "gradient", 10, 30, 10, 2, n_information=15, random_state=0)
+    return Case(estimator=search, fit={"y": y}, truth={"sigma_y": float(grid[np.argmax(loglik)])})

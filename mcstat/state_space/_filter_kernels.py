@@ -11,7 +11,8 @@ from mcstat.kernels.exponential import exp_shifted
 from mcstat.state_space._signatures import LOG_AUXILIARY, LOG_WEIGHT, MOVE, RESAMPLE, array, read_only
 
 KINDS = {"normal": 0, "uniform": 1, "generator": 2}
-NORMAL, UNIFORM = 0, 1
+# With GIVEN noise and uniforms are those that the buffers hold.
+NORMAL, UNIFORM, GIVEN = 0, 1, 3
 OK, NOT_A_NUMBER, ALL_DEAD = range(3)
 
 
@@ -49,14 +50,16 @@ class FilterTools(NamedTuple):
     threshold: float  # resample where the effective sample size is below this share of N
     aux: np.ndarray  # (N,) for first-stage log-weights, or length 0
     potential: np.ndarray  # (N,)
+    anchor: np.ndarray  # (1,) int64: ancestor of the frozen particle
 
 
 @driver_part
 def filter_step(rng, move, log_weight, log_auxiliary, resample, theta, y, k, t, frozen, cloud, trace, tools):
     """Step t, for row k of y and of ``trace``; OK or the failure.
 
-    ``frozen`` (T, d) is a path that particle 0 follows, its own ancestor (conditional particle filter), or has length
-    0. The law of the others is right for resampling at every step by independent draws.
+    ``frozen`` (T, d) is a path that particle 0 follows (conditional particle filter), or has length 0; its ancestor is
+    ``tools.anchor``: particle 0 itself, unless the caller draws another one (ancestor sampling). The law of the others
+    is right for resampling at every step by independent draws.
     """
     log_weights, weights, ancestors = cloud.log_weights, cloud.weights, cloud.ancestors
     x, x_prev = cloud.x[t % 2], cloud.x[(t + 1) % 2]
@@ -66,10 +69,11 @@ def filter_step(rng, move, log_weight, log_auxiliary, resample, theta, y, k, t, 
             log_auxiliary(t, x_prev, y[k], theta, tools.aux)
         resampled = choose(tools.threshold, log_weights, tools.aux, weights, ancestors)
         if resampled:
-            fill_uniform(rng, tools.uniforms.reshape(tools.uniforms.size))
+            if tools.kind != GIVEN:
+                fill_uniform(rng, tools.uniforms.reshape(tools.uniforms.size))
             resample(weights, tools.uniforms.reshape(tools.uniforms.size), ancestors)
             if len(frozen) > 0:
-                ancestors[0] = 0
+                ancestors[0] = tools.anchor[0]
             restart(log_weights, tools.aux, weights, ancestors)
     fill_noise(rng, tools.kind, tools.noise)
     move(rng, t, x_prev, ancestors, tools.noise, y[k], theta, x)
@@ -251,7 +255,8 @@ def filter_types():
     trace = t.NamedTuple(
         (array(1), array(1), array(1, t.int64), array(2), array(2), array(3), array(2), array(2, t.int64)), Trace
     )
-    return cloud, trace, t.NamedTuple((array(2), t.int64, array(2), t.float64, array(1), array(1)), FilterTools)
+    buffers = (array(2), t.int64, array(2), t.float64, array(1), array(1), array(1, t.int64))
+    return cloud, trace, t.NamedTuple(buffers, FilterTools)
 
 
 @cache

@@ -45,9 +45,10 @@ class KalmanFilter(Estimator):
     Updates are in Joseph's form and smoothed covariances are sums of positive semidefinite terms, so no covariance
     loses symmetry or sign. O(T d^3) time, O(T d^2) memory.
 
-    References ---------- .. [1] Rauch, H. E., Tung, F. and Striebel, C. T. (1965). Maximum likelihood estimates of
-    linear dynamic systems. AIAA
-       Journal 3, 1445-1450. doi:10.2514/3.3166.
+    References
+    ----------
+    .. [1] Rauch, H. E., Tung, F. and Striebel, C. T. (1965). Maximum likelihood estimates of linear dynamic systems.
+       AIAA Journal 3, 1445-1450. doi:10.2514/3.3166.
 
     Examples
     --------

@@ -81,9 +81,17 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
         """Their names."""
         raise NotImplementedError
 
+    def support(self) -> FloatArray:
+        """Open interval (k, 2) that each parameter lies in."""
+        return np.tile([-np.inf, np.inf], (len(self.theta_names), 1))
+
     def with_theta(self, theta: Any) -> Self:
         """The same model with other parameters (k,)."""
         raise NotImplementedError
+
+    def packed_at(self, theta: Any) -> FloatArray:
+        """``packed()`` of the model with other parameters (k,)."""
+        return self.with_theta(theta).packed()
 
     def packed(self) -> FloatArray:
         """The ``theta`` that batch functions get: read-only float64, checked."""

@@ -135,6 +135,7 @@ def filter_tools(model: Model, settings: FilterSettings) -> kernels.FilterTools:
         threshold=settings.ess_threshold,
         aux=np.zeros(n if settings.method == "auxiliary" else 0),
         potential=np.empty(n),
+        anchor=np.zeros(1, np.int64),
     )
 
 

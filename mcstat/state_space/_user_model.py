@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from mcstat.core.checks import check_array, check_integer, check_option
+from mcstat.core.checks import check_array, check_integer, check_option, frozen_view
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.state_space._errors import MissingDensityError
 from mcstat.state_space._model import Model
@@ -38,6 +38,8 @@ class StateSpaceModel(Model):
         of a vector y that are missing come as NaN.
     theta : sequence of float, or mapping of str to float
         Parameters; all functions get them as one read-only array in this order. Other values need no compiling.
+    theta_support : mapping of str to (float, float), optional
+        Open interval that a parameter lies in, by its name; learning keeps to it. Without one, all real numbers.
     state_dim, noise_dim, observation_dim : int
         Dimensions; ``noise_dim`` None is ``state_dim``.
     noise : {"normal", "uniform", "generator"}
@@ -91,6 +93,7 @@ class StateSpaceModel(Model):
         observation_log_density: Function,
         *,
         theta: Sequence[float] | Mapping[str, float] = (),
+        theta_support: Mapping[str, tuple[float, float]] | None = None,
         state_dim: int = 1,
         noise_dim: int | None = None,
         observation_dim: int = 1,
@@ -111,6 +114,7 @@ class StateSpaceModel(Model):
         self.transition = transition
         self.observation_log_density = observation_log_density
         self.theta = theta
+        self.theta_support = theta_support
         self.state_dim = state_dim
         self.noise_dim = noise_dim
         self.observation_dim = observation_dim
@@ -146,6 +150,21 @@ class StateSpaceModel(Model):
         if isinstance(self.theta, Mapping):
             return tuple(self.theta)
         return tuple(f"theta[{k}]" for k in range(len(self.theta)))
+
+    def support(self) -> FloatArray:
+        """Open interval (k, 2) that each parameter lies in."""
+        given = {} if self.theta_support is None else dict(self.theta_support)
+        unknown = [name for name in given if name not in self.theta_names]
+        if unknown:
+            raise InvalidParameter(f"theta_support must use names of theta, got {unknown[0]!r}")
+        for name, (low, high) in given.items():
+            if not low < high:
+                raise InvalidParameter(f"theta_support of {name!r} must be (low, high) with low < high")
+        return np.array([given.get(name, (-np.inf, np.inf)) for name in self.theta_names], float).reshape(-1, 2)
+
+    def packed_at(self, theta: Any) -> FloatArray:
+        """``packed()`` with other parameters (k,); no copy of the model."""
+        return frozen_view(np.array(theta, dtype=np.float64))
 
     def with_theta(self, theta: Any) -> Self:
         """The same model with other parameters (k,)."""

@@ -71,8 +71,8 @@ def lewis_weights(
     Notes
     -----
     One pass and O(n d^2) a step. log w <- (1 - eta) log w + eta (p/2) log(a_i' (A' W^(1 - 2/p) A)^{-1} a_i) with
-    eta = 4 / (p + 2), which contracts at the rate |p - 2| / (p + 2): 6 to 15 steps to 1e-6 for p from 1 to 4. Should
-    the residual rise twice, eta falls back to 1 (p < 2, Cohen and Peng [1]_) or 2 / p, which always converges.
+    eta = 4 / (p + 2), which contracts at the rate ``|p - 2| / (p + 2)``: 6 to 15 steps to 1e-6 for p from 1 to 4.
+    Should the residual rise twice, eta falls back to 1 (p < 2, Cohen and Peng [1]_) or 2 / p, which always converges.
 
     References
     ----------

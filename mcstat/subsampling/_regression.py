@@ -55,7 +55,7 @@ class LpRegressor(RegressorMixin, Estimator):  # type: ignore[misc]  # scikit-le
     lower_bound_ : float
         No coefficients have a smaller loss on the full data. (A sampled fit with p = 1 has none: -inf.)
     gap_ : float
-        (objective_ - lower_bound_) / objective_.
+        ``(objective_ - lower_bound_) / objective_``.
     n_iter_ : int
 
     Notes

@@ -81,3 +81,35 @@ def gaussian_posterior(matrices, y):
     logdet = np.linalg.slogdet(s)[1]
     loglik = -0.5 * (len(values) * math.log(2 * math.pi) + logdet + residual @ np.linalg.solve(s, residual))
     return mean + gain @ residual, prior - gain @ rows @ prior, loglik
+
+
+def log_joint(path, y, rho, sigma_x, sigma_y):
+    """Log density of a path of a stationary autoregression and what is seen of it through noise, term by term."""
+
+    def normal(value, mean, sd):
+        return -0.5 * ((value - mean) / sd) ** 2 - math.log(sd) - 0.5 * math.log(2.0 * math.pi)
+
+    total = normal(path[0], 0.0, sigma_x / math.sqrt(1.0 - rho**2))
+    total += sum(normal(after, rho * before, sigma_x) for before, after in itertools.pairwise(path))
+    return total + sum(normal(b, a, sigma_y) for a, b in zip(path, y, strict=True) if not math.isnan(b))
+
+
+def conditional_sweep(path, y, draw_initial, draw_next, log_transition, log_density, n, rng):
+    """Particle Gibbs with ancestor sampling in plain Python: a path given a path."""
+    x, ancestors, weights = [], [], []
+    for t, value in enumerate(y):
+        if t == 0:
+            now, parents = [path[0]] + [draw_initial() for _ in range(n - 1)], [0] * n
+        else:
+            back = [w * math.exp(log_transition(point, path[t])) for w, point in zip(weights, x[-1], strict=True)]
+            parents = rng.choices(range(n), back, k=1) + rng.choices(range(n), weights, k=n - 1)
+            now = [path[t]] + [draw_next(x[-1][parent]) for parent in parents[1:]]
+        x.append(now)
+        ancestors.append(parents)
+        weights = [1.0 if math.isnan(value) else math.exp(log_density(point, value)) for point in now]
+    place = rng.choices(range(n), weights, k=1)[0]
+    found = []
+    for now, parents in zip(reversed(x), reversed(ancestors), strict=True):
+        found.append(now[place])
+        place = parents[place]
+    return found[::-1]

@@ -6,6 +6,7 @@ from mcstat.state_space import StateSpaceModel
 
 LOG_ROOT_2_PI = 0.5 * np.log(2 * np.pi)
 THETA = {"rho": 0.9, "sigma_x": 1.0, "sigma_y": 0.5}
+SUPPORT = {"rho": (-1.0, 1.0), "sigma_x": (0.0, np.inf), "sigma_y": (0.0, np.inf)}
 
 
 def initial(noise, theta):
