@@ -124,8 +124,8 @@ class CrossFits:
         for key, (X, weights, _) in self._wanted[kind].items():
             groups.setdefault((id(X), id(weights)), []).append(key)
             if id(X) not in designs:
-                linear = np.zeros(X.shape[1], dtype=bool)
-                designs[id(X)] = Design(X, self.panel.covariates, linear, np.arange(len(X)))
+                plain = np.zeros(X.shape[1], dtype=bool)
+                designs[id(X)] = Design(X, self.panel.covariates, plain, plain, np.arange(len(X)))
         found: dict[Any, FloatArray] = {}
         for j, ((design, _), keys) in enumerate(groups.items()):
             targets = np.column_stack([self._wanted[kind][key][2] for key in keys])
