@@ -44,6 +44,8 @@ FloatArray = NDArray[np.float64]
 METHODS = ("dr", "reg", "ipw", "experimental")
 # Below this a cohort is too small to learn a propensity from.
 _SMALL_COHORT = 10
+# Below this the spread among the treated says next to nothing about their noise; of one unit it is 0.
+_FEW_TREATED = 5
 
 
 class GroupTimeATT(Estimator):
@@ -90,7 +92,7 @@ class GroupTimeATT(Estimator):
     -----
     ReliabilityWarning
         Units dropped because they are treated from the start; cohorts below 10 units, where "dr" uses linear
-        regression; cells that cannot be estimated; many clipped propensities.
+        regression, and below 5, whose errors are too small; cells that cannot be estimated; many clipped propensities.
 
     Notes
     -----
@@ -314,6 +316,13 @@ class GroupTimeATT(Estimator):
         if small:
             labels = ", ".join(self._panel.label(group) for group in sorted(small))
             doubts.append(f"cohort(s) {labels} have fewer than {_SMALL_COHORT} units: linear regression, no propensity")
+        few = sorted({row["group"] for row in rows if 0 < row["n_treated"] < _FEW_TREATED})
+        if few:
+            labels = ", ".join(self._panel.label(group) for group in few)
+            doubts.append(
+                f"cohort(s) {labels} have fewer than {_FEW_TREATED} units: the errors of their cells are too small (of "
+                "one unit its own noise is not counted at all), and so are those of averages in which they weigh much"
+            )
         lost = [row for row in rows if not np.isfinite(row["effect"])]
         if lost:
             doubts.append(f"{len(lost)} of {len(rows)} cells cannot be estimated, the first: {lost[0]['note']}")

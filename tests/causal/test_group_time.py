@@ -285,6 +285,15 @@ def test_small_cohorts_and_units_treated_from_the_start():
     assert did.n_units_ == 57
 
 
+def test_a_cohort_of_one_is_warned_of():
+    data = make_did(60, 3, confounding=0.0, random_state=16)
+    first = data["first_treated"].copy()
+    late = np.flatnonzero(first.reshape(60, 3)[:, 0] == 3)
+    first[np.isin(data["unit"], late[1:])] = np.inf
+    with pytest.warns(ReliabilityWarning, match=r"cohort\(s\) 3 have fewer than 5"):
+        fit(data | {"first_treated": first})
+
+
 class TestBadInput:
     data = make_did(30, 3, confounding=0.0, random_state=0)
 
