@@ -1,4 +1,4 @@
-from . import core, datasets, importance, kernels, ordinal, privacy, state_space, study, subsampling
+from . import causal, core, datasets, importance, kernels, ordinal, privacy, state_space, study, subsampling
 from ._version import __version__
 from .core.estimate import Estimate
 from .core.registry import find, methods
@@ -6,6 +6,7 @@ from .core.registry import find, methods
 __all__ = [
     "Estimate",
     "__version__",
+    "causal",
     "core",
     "datasets",
     "find",

@@ -16,7 +16,7 @@ from mcstat.core.errors import InvalidData
 __all__ = ["as_matrix"]
 
 
-def as_matrix(name: str, data: Any) -> tuple[NDArray[np.float64], tuple[str, ...] | None]:
+def as_matrix(name: str, data: Any, *, finite: bool = True) -> tuple[NDArray[np.float64], tuple[str, ...] | None]:
     """Turn a matrix or data frame into the one kind of array that kernels take, and its column names.
 
     Parameters
@@ -25,6 +25,8 @@ def as_matrix(name: str, data: Any) -> tuple[NDArray[np.float64], tuple[str, ...
         Name of the argument, for the error.
     data : array_like of shape (n, d), or data frame
         NumPy array, nested lists, or a pandas, polars or pyarrow table with numeric or boolean columns.
+    finite : bool
+        False lets NaN, infinity and missing values (as NaN) through.
 
     Returns
     -------
@@ -50,13 +52,15 @@ def as_matrix(name: str, data: Any) -> tuple[NDArray[np.float64], tuple[str, ...
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(f"{name} must hold its data in memory, got a lazy frame; call .collect() first")
     if not isinstance(frame, nw.DataFrame):
-        return frozen_view(check_array(name, data, 2)), None
+        return frozen_view(check_array(name, data, 2, finite=finite)), None
 
     matrix = np.empty(frame.shape)
     for j, (column, dtype) in enumerate(frame.schema.items()):
         if not (dtype.is_numeric() or dtype == nw.Boolean):
             raise TypeError(f"{name} must hold numbers, got column {column!r} of type {dtype}")
         values = frame.get_column(column).cast(nw.Float64).to_numpy()
-        matrix[:, j] = check_finite(f"{name}[{column!r}]", np.asarray(values, dtype=np.float64))
+        matrix[:, j] = np.asarray(values, dtype=np.float64)
+        if finite:
+            check_finite(f"{name}[{column!r}]", matrix[:, j])
     names = tuple(frame.columns)
     return frozen_view(matrix), names if all(isinstance(column, str) for column in names) else None

@@ -1,0 +1,5 @@
+"""Causal effects by double machine learning: panels, cross sections, difference in differences."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
