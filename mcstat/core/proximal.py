@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mcstat.core.checks import frozen_view
 from mcstat.kernels.coordinate import coordinate_descent, kkt_residual
 
 __all__ = ["Expansion", "Minimum", "Smooth", "minimise"]
@@ -143,7 +144,7 @@ def _model_minimum(
         return theta + _newton_step(hessian, gradient)
     target, model_gradient = theta.copy(), gradient.copy()
     for _ in range(_MOST_ROUNDS):
-        sweeps = coordinate_descent(hessian, l1, target, model_gradient, 0.1 * tol, _SWEEPS)
+        sweeps = coordinate_descent(frozen_view(hessian), l1, target, model_gradient, 0.1 * tol, _SWEEPS)
         if sweeps < _SWEEPS:
             break
         _step_on_the_face(hessian, l1, target, model_gradient)

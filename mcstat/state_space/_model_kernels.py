@@ -7,7 +7,7 @@ from math import lgamma
 
 import numpy as np
 
-from mcstat.kernels._jit import kernel
+from mcstat.kernels._jit import kernel, part
 from mcstat.kernels.exponential import exp_shifted
 from mcstat.kernels.linalg import cholesky
 
@@ -208,7 +208,7 @@ def _matrix(theta, begin, rows, columns):
     return theta[begin : begin + rows * columns].reshape((rows, columns))
 
 
-@kernel
+@part
 def _log_normal(residual, factor):
     """Log density at ``residual`` (m,), which is overwritten, of N(0, factor factor^T)."""
     m = len(residual)

@@ -63,10 +63,13 @@ def test_blas_threads(card):
 @methods_with("random_state")
 def test_seeds(card):
     root = SeedSequence(5)
-    seeds = [0, 1, None, None, *root.spawn(2), np.random.default_rng(0)]
+    seeds = [0, 1, *root.spawn(2), np.random.default_rng(0)]
     values = [bits(fitted(card, random_state=seed).estimate()) for seed in seeds]
     assert len(set(values)) == len(values)
     assert bits(fitted(card, random_state=np.random.default_rng(0)).estimate()) == values[-1]
+    # Fresh seeds may meet at one answer where answers are few (an audit's counts); their entropies do not.
+    entropies = [fitted(card, random_state=None).estimate().info["entropy"] for _ in range(2)]
+    assert entropies[0] != entropies[1]
 
 
 @methods_with("random_state")
