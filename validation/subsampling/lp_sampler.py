@@ -128,14 +128,14 @@ def exponents() -> ClaimTable:
         x = totals - np.mean(totals)
         slope = float(x @ [log_m for log_m, _ in needed] / (x @ x))
         error = float(np.sqrt((x**2) @ [e**2 for _, e in needed]) / (x @ x))
-        rows = ", ".join(
-            f"{np.exp(log_m):.0f} rows at S = {np.exp(s):.1f}" for s, (log_m, _) in zip(totals, needed, strict=True)
-        )
+        pairs = zip(np.exp(totals), needed, strict=True)
+        found = ", ".join(f"{np.exp(log_m):.0f} rows at S = {total:.1f}" for total, (log_m, _) in pairs)
         claims.append(
             Claim(
                 name="slope of log m on log S at distortion 0.5", source=CARD + "1", published=f"rows {formula}",
-                setting=f"p = {p:g}, {score}, 1500 x 8 with 1 to 8 entries a row, 24 samples", measured=slope, mcse=error,
-                band=(-inf, bound), note=f"an upper bound: the slope may be smaller; {rows}",
+                setting=f"p = {p:g}, {score}, 1500 x 8 with 1 to 8 entries a row, 24 samples",
+                measured=slope, mcse=error,
+                band=(-inf, bound), note=f"an upper bound: the slope may be smaller; {found}",
             )
         )  # fmt: skip
     return ClaimTable(claims)
