@@ -1,5 +1,6 @@
 from ._group_time import GroupTimeATT
-from ._irm import IIVM, IRM
+from ._iivm import IIVM
+from ._irm import IRM
 from ._panel_dml import PanelDML
 from ._plr import PLIV, PLR
 

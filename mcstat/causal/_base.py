@@ -31,6 +31,7 @@ IntArray = NDArray[np.int64]
 DML = ("dml1", "dml2")
 AGGREGATES = ("median", "mean", "doubleml")
 MULTIPLIERS = ("normal", "wild", "rademacher", "webb", "bayes")
+ADJUSTMENTS = ("romano_wolf", "holm", "bh")
 _FEW_CLUSTERS = 30
 _BOOTSTRAP_BLOCK = 256
 
@@ -217,6 +218,38 @@ class DoubleML(Estimator):
             warnings=self._notes,
         )
 
+    def p_adjust(self, how: str = "romano_wolf", *, null: float = 0.0, n_draws: int = 9999) -> pd.DataFrame:
+        """P-values of several effects, adjusted for their number.
+
+        Parameters
+        ----------
+        how : {"romano_wolf", "holm", "bh"}
+            Step-down by the bootstrap, which knows how effects hang together; Holm's, which does not; or Benjamini and
+            Hochberg's, which bounds the expected share of false findings instead of the chance of any.
+        null : float
+        n_draws : int
+            Bootstrap draws of the first.
+
+        Returns
+        -------
+        DataFrame
+            ``p_value`` and ``p_adjusted`` of each quantity.
+        """
+        import pandas as pd
+        from scipy.special import ndtr
+
+        check_option("how", how, ADJUSTMENTS)
+        self._check_fitted()
+        t = np.abs(self._theta - null) / np.sqrt(np.diag(self._cov))
+        plain = 2.0 * ndtr(-t)
+        if how == "romano_wolf":
+            drawn = self.bootstrap(n_draws=n_draws).draws
+            assert drawn is not None  # noqa: S101
+            adjusted = _step_down(t, np.abs(drawn[0] - self._theta) / np.sqrt(np.diag(self._cov)))
+        else:
+            adjusted = _ranked(plain, how)
+        return pd.DataFrame({"p_value": plain, "p_adjusted": adjusted}, index=list(self._sample.names))
+
     def nuisance_table(self) -> pd.DataFrame:
         """Out-of-fold R^2, root mean squared error and stack weights of each nuisance function (first splitting)."""
         import pandas as pd
@@ -224,6 +257,28 @@ class DoubleML(Estimator):
         self._check_fitted()
         table = pd.DataFrame({"r2": self.nuisance_r2_, "rmse": self.nuisance_rmse_})
         return table.join(pd.DataFrame({k: dict(v) for k, v in self.stack_weights_.items()}).T)
+
+
+def _step_down(t: FloatArray, drawn: FloatArray) -> FloatArray:
+    """Romano and Wolf: each statistic against the largest drawn one among those not larger than it."""
+    order = np.argsort(-t, kind="stable")
+    adjusted, worst = np.empty(len(t)), 0.0
+    for k, j in enumerate(order):
+        largest = drawn[:, order[k:]].max(axis=1)
+        worst = max(worst, (1.0 + np.count_nonzero(largest >= t[j])) / (1.0 + len(drawn)))
+        adjusted[j] = worst
+    return adjusted
+
+
+def _ranked(p: FloatArray, how: str) -> FloatArray:
+    order, q = np.argsort(p, kind="stable"), len(p)
+    adjusted = np.empty(q)
+    if how == "holm":
+        adjusted[order] = np.maximum.accumulate(p[order] * (q - np.arange(q)))
+    else:
+        raised = p[order] * q / np.arange(1, q + 1)
+        adjusted[order] = np.minimum.accumulate(raised[::-1])[::-1]
+    return np.minimum(adjusted, 1.0)
 
 
 def _multipliers(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:

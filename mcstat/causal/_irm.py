@@ -1,4 +1,4 @@
-"""Interactive models of a binary treatment: average effects, and effects on those whom an instrument moves."""
+"""Average effects of a binary treatment that may differ from one x to the next."""
 
 from __future__ import annotations
 
@@ -10,110 +10,29 @@ import numpy as np
 from numpy.random import SeedSequence
 from numpy.typing import ArrayLike, NDArray
 
-from mcstat.causal._approaches import Prepared, prepare
-from mcstat.causal._base import DoubleML, Repetition, Sample
-from mcstat.causal._cross_section import read_rows, split_rows
+from mcstat.causal._approaches import Prepared
+from mcstat.causal._cross_section import read_rows
 from mcstat.causal._folds import Folds
-from mcstat.causal._learners import make_learner
-from mcstat.causal._nuisance import Learnt, Nuisance, learn
+from mcstat.causal._interactive import Interactive, check_binary
+from mcstat.causal._nuisance import Learnt
 from mcstat.causal._panel_data import Panel, read_columns
-from mcstat.causal._partially_linear import by_group
 from mcstat.causal._sensitivity import Bounded, Loss, loss
 from mcstat.causal._solve import Score, covariance, solve
-from mcstat.causal._weak import Instrumented
-from mcstat.core.checks import check_option, check_real
+from mcstat.core.checks import check_option
 from mcstat.core.errors import InvalidData
 from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import single_threaded
-from mcstat.core.rng import Purpose, RandomState, child_seed, stream
+from mcstat.core.rng import RandomState
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["IIVM", "IRM"]
+__all__ = ["IRM"]
 
 FloatArray = NDArray[np.float64]
 
 
-class _Interactive(DoubleML):
-    """Both models: outcome in two arms, and the probability of the arm."""
-
-    learner_y: Any
-    learner_d: Any
-    normalize: bool
-    clip: float
-    dist: str
-    missing: str
-    n_jobs: int | None
-
-    def _check(self) -> None:
-        self._check_common()
-        make_learner("learner_y", self.learner_y)
-        make_learner("learner_d", self.learner_d)
-        check_real("clip", self.clip, 0.0, 0.5, closed="neither")
-        check_option("dist", self.dist, ("normal", "t"))
-        check_option("missing", self.missing, ("raise", "drop"))
-
-    def _run(self, panel: Panel, folds: Any, predictions: Any, started: float, estimand: str) -> None:
-        prepared = prepare(panel, "pooled", "none", None)
-        self._panel, self._given_before = panel, (folds, predictions)
-        root = self._start()
-        notes: list[str] = []
-        repetitions = []
-        for r in range(self.n_rep):
-            split = split_rows(panel, folds, self.n_folds, stream(root, type(self).__name__, Purpose.FOLDS, r))
-            seed = child_seed(root, type(self).__name__, Purpose.REPLICATES, r)
-            given = _given(predictions, panel)
-            score, learnt = self._score(panel, prepared, split, seed, given)
-            if panel.group is not None:
-                score = Score(score.e, by_group(score.R, panel), by_group(score.V, panel), score.w)
-            repetitions.append(Repetition((score,), split.of_row, learnt))
-        clipped = self._n_clipped
-        if clipped:
-            notes.append(f"{clipped} propensities were moved to [{self.clip:g}, {1 - self.clip:g}]: little overlap")
-        name = panel.treatments[0]
-        names = (name,) if panel.group is None else tuple(f"{name}[{label}]" for label in panel.group_labels)
-        sample = Sample(
-            rows=panel.rows, n_input=panel.n_input, cluster=panel.cluster, period=panel.period,
-            all_clusters=panel.all_clusters, names=names, estimand=estimand, sample_id=panel.sample_id,
-        )  # fmt: skip
-        self._conclude(sample, repetitions, "cluster", notes, started)
-
-    def _score(
-        self, panel: Panel, prepared: Prepared, folds: Folds, seed: SeedSequence, given: Mapping[str, FloatArray]
-    ) -> tuple[Score, Learnt]:
-        raise TypeError(f"{type(self).__name__} must define _score")
-
-    def _learn_arms(
-        self, arms: FloatArray, wanted: Mapping[str, tuple[str, Any, FloatArray]], prepared: Prepared, folds: Folds,
-        seed: SeedSequence, given: Mapping[str, FloatArray],
-    ) -> tuple[dict[str, FloatArray], FloatArray, Learnt]:  # fmt: skip
-        """Means of the wanted columns in each arm (names end in 1 and 0), and the clipped probability of arm 1."""
-        _check_folds(arms, folds)
-        nuisances = [
-            Nuisance("m", "learner_d", self.learner_d, prepared.for_d, arms[:, None], prepared.weights, ("m",), True)
-        ]
-        for arm in (1, 0):
-            weights = prepared.weights * (arms == arm)
-            for name, (argument, learner, column) in wanted.items():
-                label = f"{name}{arm}"
-                target = column[:, None]
-                nuisances.append(Nuisance(label, argument, learner, prepared.for_y, target, weights, (label,), True))
-        learnt = learn(nuisances, folds, seed, self.n_jobs, False, given)
-        means = {name: values[:, 0] for name, values in learnt.predictions.items() if name != "m"}
-        m = learnt.predictions["m"][:, 0]
-        self._n_clipped = int(np.count_nonzero((m < self.clip) | (m > 1.0 - self.clip)))
-        return means, np.clip(m, self.clip, 1.0 - self.clip), learnt
-
-    def _inverse_weights(self, arms: FloatArray, m: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """D/m and (1 - D)/(1 - m), of mean one each where ``normalize``."""
-        treated, control = arms / m, (1.0 - arms) / (1.0 - m)
-        if self.normalize:
-            treated, control = treated / np.average(treated, weights=w), control / np.average(control, weights=w)
-        return treated, control
-
-
-class IRM(Bounded, _Interactive):
+class IRM(Bounded, Interactive):
     """Average effect of a binary treatment, allowed to differ from one x to the next.
 
     Parameters
@@ -247,7 +166,7 @@ class IRM(Bounded, _Interactive):
         self._signals: list[tuple[FloatArray, FloatArray]] = []
         with single_threaded():
             panel = read_rows(y, d, X, z=None, weights=weights, cluster=cluster, groups=groups, missing=self.missing)
-            _check_binary("d", panel.D)
+            check_binary("d", panel.D)
             self._run(panel, folds, predictions, started, {"ate": "average effect", "att": "effect on the treated"}[
                 self.estimand
             ])  # fmt: skip
@@ -347,162 +266,3 @@ class IRM(Bounded, _Interactive):
             estimand="projection of the effect",
             method="IRM",
         )
-
-
-class IIVM(Instrumented, _Interactive):
-    """Local average effect: of a binary treatment on those whom a binary instrument moves (compliers).
-
-    Parameters
-    ----------
-    learner_y, learner_d : str or object with fit and predict
-        Learners of the outcome, and of treatment and instrument; names as in :class:`PLR`.
-    normalize : bool
-        Scale inverse-propensity weights to mean one (Hajek).
-    clip : float
-        P(z = 1 | x) is kept inside [clip, 1 - clip]; their number is told.
-    n_folds, n_rep : int
-    dml : {"dml2", "dml1"}
-    aggregate : {"median", "mean", "doubleml"}
-    small_sample : bool
-    dist : {"normal", "t"}
-    missing : {"raise", "drop"}
-    n_jobs : int, optional
-    random_state : None, int, SeedSequence or Generator
-
-    Attributes
-    ----------
-    nuisance_r2_, nuisance_rmse_, stack_weights_ : dict
-        Of ``g1``, ``g0`` (outcome by instrument), ``r1``, ``r0`` (treatment by instrument) and ``m``.
-    theta_reps_, se_reps_ : ndarray, shape (n_rep, 1)
-
-    References
-    ----------
-    .. [1] Chernozhukov, V., Chetverikov, D., Demirer, M., Duflo, E., Hansen, C., Newey, W. and Robins, J. (2018).
-       Double/debiased machine learning for treatment and structural parameters. Econometrics Journal 21, C1-C68.
-       arXiv:1608.00060.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from mcstat.causal import IIVM
-    >>> rng = np.random.default_rng(0)
-    >>> X, z = rng.normal(size=(2000, 2)), rng.integers(0, 2, 2000).astype(float)
-    >>> d = z * (rng.random(2000) < 0.7)
-    >>> y = d + X[:, 0] + rng.normal(size=2000)
-    >>> est = IIVM("ols", "ols", random_state=0).fit(y, d, X, z=z).estimate()
-    >>> bool(abs(float(est) - 1) < 0.4)
-    True
-    """
-
-    def __init__(
-        self,
-        learner_y: Any = "auto",
-        learner_d: Any = "auto",
-        *,
-        normalize: bool = False,
-        clip: float = 0.01,
-        n_folds: int = 5,
-        n_rep: int = 1,
-        dml: str = "dml2",
-        aggregate: str = "median",
-        small_sample: bool = True,
-        dist: str = "normal",
-        missing: str = "raise",
-        n_jobs: int | None = None,
-        random_state: RandomState = None,
-    ) -> None:
-        self.learner_y = learner_y
-        self.learner_d = learner_d
-        self.normalize = normalize
-        self.clip = clip
-        self.n_folds = n_folds
-        self.n_rep = n_rep
-        self.dml = dml
-        self.aggregate = aggregate
-        self.small_sample = small_sample
-        self.dist = dist
-        self.missing = missing
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-
-    def fit(
-        self,
-        y: ArrayLike,
-        d: ArrayLike,
-        X: ArrayLike | None = None,
-        *,
-        z: ArrayLike,
-        weights: Any = None,
-        cluster: Any = None,
-        folds: Any = None,
-        predictions: Mapping[str, ArrayLike] | None = None,
-    ) -> Self:
-        """Learn outcome and treatment in both arms of the instrument out of fold.
-
-        Parameters
-        ----------
-        y : array_like, shape (n,)
-        d, z : array_like, shape (n,)
-            0 or 1.
-        X : array_like or data frame, shape (n, p), optional
-        weights, cluster : array_like, shape (n,), optional
-        folds : array_like, shape (n,), or list of (train, test), optional
-        predictions : mapping, optional
-            Out-of-fold predictions of ``"g1"``, ``"g0"``, ``"r1"``, ``"r0"`` or ``"m"`` made elsewhere.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        InvalidParameter, InvalidData
-            Naming the argument; also where z is constant in a training fold.
-        """
-        started = perf_counter()
-        self._forget()
-        self._check()
-        if z is None:
-            raise InvalidData("z must be given; without an instrument use IRM")
-        with single_threaded():
-            panel = read_rows(y, d, X, z=z, weights=weights, cluster=cluster, groups=None, missing=self.missing)
-            _check_binary("d", panel.D)
-            _check_binary("z", panel.Z)
-            self._run(panel, folds, predictions, started, "effect on those whom z moves")
-        self._warn()
-        return self
-
-    def _score(
-        self, panel: Panel, prepared: Prepared, folds: Folds, seed: SeedSequence, given: Mapping[str, FloatArray]
-    ) -> tuple[Score, Learnt]:
-        assert panel.Z is not None  # noqa: S101
-        y, d, z, w = panel.y, panel.D[:, 0], panel.Z[:, 0], panel.weights
-        wanted = {"g": ("learner_y", self.learner_y, y), "r": ("learner_d", self.learner_d, d)}
-        means, m, learnt = self._learn_arms(z, wanted, prepared, folds, seed, given)
-        moved, unmoved = self._inverse_weights(z, m, w)
-        e = means["g1"] - means["g0"] + moved * (y - means["g1"]) - unmoved * (y - means["g0"])
-        R = means["r1"] - means["r0"] + moved * (d - means["r1"]) - unmoved * (d - means["r0"])
-        return Score(e, R[:, None], np.ones((panel.n, 1)), w), learnt
-
-
-def _check_binary(name: str, column: FloatArray | None) -> None:
-    if column is None or column.shape[1] != 1 or not np.array_equal(np.unique(column), [0.0, 1.0]):
-        raise InvalidData(f"{name} must be one column of zeros and ones, both of them there")
-
-
-def _check_folds(arms: FloatArray, folds: Folds) -> None:
-    for k in range(folds.n_folds):
-        if len(np.unique(arms[folds.training_rows(k)])) < 2:
-            raise InvalidData(
-                f"d (or z) must take both values in every training fold, fold {k} has one; use fewer folds"
-            )
-
-
-def _given(predictions: Mapping[str, ArrayLike] | None, panel: Panel) -> dict[str, FloatArray]:
-    found = {}
-    for name, values in (predictions or {}).items():
-        array = np.asarray(values, dtype=np.float64)
-        if array.shape != (panel.n_input,) or not np.isfinite(array[panel.rows]).all():
-            raise InvalidData(f"predictions[{name!r}] must be {panel.n_input} finite numbers, got shape {array.shape}")
-        found[name] = array[panel.rows][:, None]
-    return found

@@ -195,3 +195,24 @@ def test_bad_input():
         IRM("ols", "ols").fit(arms["y"], d, arms["X"], folds=np.r_[np.zeros(3), np.ones(397)])
     with pytest.warns(ReliabilityWarning, match=r"propensities were moved"):
         IRM("ols", "ols", clip=0.4, random_state=0).fit(**arms)
+
+
+def test_adjusted_p_values():
+    from scipy.stats import false_discovery_control
+
+    rng = np.random.default_rng(0)
+    d = rng.normal(size=(500, 6))
+    y = d @ [0.5, 0.2, 0.1, 0.0, 0.0, 0.0] + rng.normal(size=500)
+    model = PLR("ols", "ols", random_state=0).fit(y, d, rng.normal(size=(500, 2)))
+    table = model.p_adjust("bh")
+    np.testing.assert_allclose(table["p_adjusted"], false_discovery_control(table["p_value"]), rtol=1e-12)
+    np.testing.assert_allclose(table["p_value"], model.estimate().to_frame()["p_value"], rtol=1e-9)
+    holm, wolf = (model.p_adjust(how)["p_adjusted"] for how in ("holm", "romano_wolf"))
+    # Independent effects: the step-down comes to 1 - (1 - p)^k, a little less than Holm's k p.
+    ranked = np.sort(table["p_value"])
+    sidak = np.maximum.accumulate(1 - (1 - ranked) ** np.arange(6, 0, -1))
+    np.testing.assert_allclose(np.sort(wolf), sidak, atol=0.03)
+    assert np.all(np.sort(holm) >= sidak - 1e-12)
+    for name in ("romano_wolf", "holm", "bh"):
+        one = PLR("ols", "ols", random_state=0).fit(y, d[:, 0]).p_adjust(name)
+        assert one["p_adjusted"].iloc[0] == pytest.approx(one["p_value"].iloc[0], abs=2e-4)
