@@ -211,7 +211,7 @@ class _Trees(_ByFold):
         if self.name == "forest":
             from sklearn.ensemble import RandomForestRegressor
 
-            return RandomForestRegressor(**_FOREST, random_state=seed).fit(Z, y, sample_weight=w)
+            return RandomForestRegressor(**_FOREST, random_state=seed).fit(Z, y, **_weights(w))
         return _boosted(np.asarray(Z), y, w, unit, seed)
 
 
@@ -229,7 +229,7 @@ def _boosted(Z: FloatArray, y: FloatArray, w: FloatArray, unit: IntArray, seed: 
     )
     best = np.inf
     for rounds in range(_HGB_STEP, _HGB_ROUNDS + 1, _HGB_STEP):
-        model.set_params(max_iter=rounds).fit(Z[~held], y[~held], sample_weight=w[~held])
+        model.set_params(max_iter=rounds).fit(Z[~held], y[~held], **_weights(w[~held]))
         error = float(w[held] @ (y[held] - model.predict(Z[held])) ** 2)
         if error >= best:
             break
@@ -254,8 +254,12 @@ class _Foreign(_ByFold):
         if hasattr(model, "get_params"):
             unset = [key for key, value in model.get_params().items() if key.endswith("random_state") and value is None]
             model.set_params(**dict.fromkeys(unset, seed))
-        # Unit weights are not passed on: many learners take none.
-        return model.fit(Z, y) if np.all(w == 1.0) else model.fit(Z, y, sample_weight=w)
+        return model.fit(Z, y, **_weights(w))
+
+
+def _weights(w: FloatArray) -> dict[str, FloatArray]:
+    """Nothing where all are one: many learners take no weights, and boosting bins weighted columns slowly."""
+    return {} if np.all(w == 1.0) else {"sample_weight": w}
 
 
 @dataclass(frozen=True)
