@@ -74,7 +74,8 @@ def embedding_distortion(X: Any, SX: Any, p: float, *, random_state: RandomState
     rows = RowBlocks(X)
     if sketch.shape[1] != rows.n_columns:
         raise InvalidData(f"SX must have {rows.n_columns} columns like X, got {sketch.shape[1]}")
-    with single_threaded():
+    # A sketch without full rank is zero along some x: the log of a ratio of 0, and a distortion of 1.
+    with single_threaded(), np.errstate(divide="ignore", invalid="ignore"):
         basis = whiten(rows)
         if basis.rank < rows.n_columns:
             raise InvalidData(f"X must have full column rank, got rank {basis.rank} of {rows.n_columns}")

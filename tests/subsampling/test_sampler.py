@@ -167,3 +167,10 @@ def test_sample_weight_counts_rows():
 def test_bad_settings(settings, words):
     with pytest.raises(InvalidParameter, match=words):
         LpSampler(**settings).fit(X)
+
+
+def test_a_sample_that_lacks_a_direction_has_distortion_one():
+    X = np.repeat(np.eye(3), 5, axis=0)
+    sketch = X[X[:, 2] == 0]
+    for p in (1.0, 1.5, 4.0):
+        assert embedding_distortion(X, sketch, p).value >= 1.0
