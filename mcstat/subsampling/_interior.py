@@ -59,7 +59,7 @@ def quantile_by_interior_point(
     z, w = np.maximum(-residual, 0.0) + offset, np.maximum(residual, 0.0) + offset
     q, pull, da, dz, dw = (np.empty(n) for _ in range(5))
     gap, floor, steps = float(z @ a + w @ room), rounding_loss(y, 1.0), 0
-    while gap > max(tol * check_loss(y + x @ b, quantile), floor) and steps < max_iter:
+    while gap > max(tol * check_loss(w - z, quantile), floor) and steps < max_iter:
         steps += 1
         kernels.barrier_weights(a, room, z, w, q, pull)
         metric = weighted_gram(x, q)
