@@ -36,7 +36,7 @@ def study(learner, seed, covariates=True, n_units=500):
     started = process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReliabilityWarning)
-        model = GroupTimeATT(learner_y=learner, learner_d=learner, random_state=seed).fit(**data)
+        model = GroupTimeATT(learner_outcome=learner, learner_propensity=learner, random_state=seed).fit(**data)
     est = model.aggregate("dynamic")
     seconds = process_time() - started
     part = est[list(est.names[:-1])]

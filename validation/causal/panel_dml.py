@@ -85,8 +85,8 @@ def forms(quick, n_jobs):
     """Mean absolute error of cre against the oracle's."""
     found = []
     for learner, runs, bound in (("series", 100, 1.2), ("auto", 40, 1.5)):
-        runs = max(3, runs // 20) if quick else runs
-        for form in ("u", "step", "abs"):
+        runs = max(2, runs // 20) if quick else runs
+        for form in ("u", "step", "abs") if learner == "series" or not quick else ("u",):
             gaps = np.abs(runs_of(make_panel_fp, [("cre", learner)], form, runs, n_jobs, f"{learner}, {form}"))
             ratio, error = ratio_of_means(gaps[:, 2], gaps[:, 0])
             found.append(
@@ -106,7 +106,7 @@ def forms(quick, n_jobs):
 
 def approaches(quick, n_jobs):
     """The other approaches beside the paper's figures, and two designs in which several are right."""
-    runs = 5 if quick else 100
+    runs = 3 if quick else 100
     names = ["cre", "cre_normal", *OTHERS, "fd", "dummies"]
     gaps = runs_of(make_panel_fp, [(name, "series") for name in names], "u", runs, n_jobs, "approaches")
     shared = {"setting": f"structure C, u-shaped, N = 500, T = 10, {runs} data sets", "source": "card, claims row 1"}
@@ -156,7 +156,7 @@ def coverage_of(make, learner, approach, stages, quick, n_jobs):
     """Share of intervals that hold the truth, their number, the band, errors; a second stage if the first alarms."""
     start = 0
     for stage, level in stages:
-        wanted = max(4, stage // 50) if quick else stage
+        wanted = (2 if learner == "auto" else max(3, stage // 100)) if quick else stage
         task = partial(covers, make, learner, approach)
         hits = np.array(
             map_tasks(task, range(start, start + wanted), n_jobs=n_jobs, prefer="processes", label=approach)
@@ -190,7 +190,7 @@ def coverage(quick, n_jobs):
     wanted += [
         (f"{approach} with 'series', N = {n}", approach, "series", {"n_units": n}, ((200, None),))
         for approach in ("cre_mundlak", "cre")
-        for n in (250, 500, 1000, 2000)
+        for n in ((250, 500) if quick else (250, 500, 1000, 2000))
     ]
     found = []
     for name, approach, learner, settings, stages in wanted:
@@ -279,7 +279,7 @@ def others(quick, n_jobs):
                 band=band,
             )
         )
-    runs = 10 if quick else 300
+    runs = 2 if quick else 300
     rate = np.mean(map_tasks(plr_covers, range(runs), n_jobs=n_jobs, prefer="processes", label="PLR"))
     found.append(
         Claim(

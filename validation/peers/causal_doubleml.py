@@ -70,7 +70,7 @@ def lasso_rows(quick):
     found = []
     for count, n_units, least in SIZES:
         results = []
-        for seed in range(2 if quick else 7):
+        for seed in range(1 if quick else 7):
             data = make_panel_cp(n_units, 10, count, design=1, random_state=seed)
             data.pop("theta")
             with warnings.catch_warnings():
@@ -88,12 +88,12 @@ def lasso_rows(quick):
         found += [
             Claim(name="CPU time of LassoCV in cross_val_predict over that of our cross-fit (median)",
                   published="130 to 195, at 525 features 9 (prototype)", measured=np.median(table[:, 0]),
-                  mcse=table[:, 0].std(ddof=1), band=(least, inf), unit="times",
+                  mcse=np.ptp(table[:, 0]) / 2, band=(least, inf), unit="times",
                   note=f"ours {1000 * np.median(table[:, 3]):.1f} ms for y and d", **shared),
             Claim(name="the same over that of our whole fit (median)", measured=np.median(table[:, 1]),
-                  mcse=table[:, 1].std(ddof=1), unit="times", **shared),
+                  mcse=np.ptp(table[:, 1]) / 2, unit="times", **shared),
             Claim(name="difference of theta (inner folds are not the same)", measured=table[:, 2].mean(),
-                  mcse=table[:, 2].std(ddof=1), **shared),
+                  mcse=np.ptp(table[:, 2]) / 2, **shared),
         ]  # fmt: skip
     return found
 
@@ -128,7 +128,7 @@ def doubleml_rows(quick):
         note = "DoubleML is not installed"
         return [Claim(name=name, measured=np.nan, scale_ok=False, note=note, **shared) for name in names]
     ratios, gaps = [], []
-    for seed in range(2 if quick else 5):
+    for seed in range(1 if quick else 5):
         data = make_panel_fp(4000, 10, 3, random_state=seed)
         data.pop("theta")
         model = PanelDML("cre", "ols", "ols", small_sample=False, random_state=seed).fit(**data)
@@ -142,7 +142,7 @@ def doubleml_rows(quick):
         gaps.append([abs(float(est) - theta), abs(est.std_error[0] - error)])
     worst = np.max(gaps, axis=0)
     return [
-        Claim(name=names[0], measured=np.median(ratios), mcse=np.std(ratios, ddof=1), band=(20.0, inf), unit="times",
+        Claim(name=names[0], measured=np.median(ratios), mcse=np.ptp(ratios) / 2, band=(20.0, inf), unit="times",
               **shared),
         Claim(name=names[1], measured=worst[0], band=(-inf, 1e-10), **shared),
         Claim(name=names[2], measured=worst[1], band=(-inf, 1e-10), **shared),
@@ -151,7 +151,7 @@ def doubleml_rows(quick):
 
 def large_rows(quick):
     """A million rows."""
-    n_units = 10_000 if quick else 100_000
+    n_units = 2_000 if quick else 100_000
     rng = np.random.default_rng(0)
     unit, time = np.repeat(np.arange(n_units), 10), np.tile(np.arange(10), n_units)
     effect = rng.normal(size=n_units)[unit]
@@ -164,11 +164,7 @@ def large_rows(quick):
         est = PanelDML("cre", learner, learner, random_state=0).fit(y, d, X, unit=unit, time=time).estimate()
         seconds = process_time() - started
         setting = f"cre, '{learner}', n = {len(y)}, 20 covariates"
-        why = (
-            {"scale_ok": False, "note": "a tenth of the rows"}
-            if quick
-            else {"note": f"theta {float(est):.4f}, truth 1"}
-        )
+        why = {"scale_ok": False, "note": "20 000 rows"} if quick else {"note": f"theta {float(est):.4f}, truth 1"}
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         found += [
             Claim(name="CPU time of one fit", setting=setting, source="issue, row 6", measured=seconds,

@@ -53,7 +53,7 @@ def draw_series(rng: np.random.Generator, theta: Mapping[str, Any]) -> dict[str,
 
 def calibration(quick: bool, n_jobs: int) -> list[Claim]:
     """Ranks of the parameters among posterior draws of a local level."""
-    runs = 60 if quick else 500
+    runs = 4 if quick else 500
     settings = {"n_chains": 1, "verbose": False}
     methods = {
         "PMMH, N = 60": PMMH(LocalLevel(), PRIOR, 60, 600, 150, **settings),
@@ -93,8 +93,8 @@ def beside_paris(quick: bool, n_jobs: int) -> list[Claim]:
     """Distance of the averaged iterates from the maximum, by seed, at the same number of particles an iteration."""
     model = LinearGaussian(0.8, 1.0, 0.7)
     y = model.simulate(200, random_state=0)[1]
-    truth, seeds, found = _maximum(model, y), 20, []
-    n_iter = 40 if quick else 100
+    truth, seeds, found = _maximum(model, y), 4 if quick else 20, []
+    n_iter = 10 if quick else 100
     starts = np.column_stack(
         [
             np.random.default_rng(0).uniform(0.4, 0.9, seeds),
@@ -102,7 +102,13 @@ def beside_paris(quick: bool, n_jobs: int) -> list[Claim]:
         ]
     )
     for n, k in ((64, 4), (8, 4)):
-        common = {"n_iter": n_iter, "n_warmup": 30, "n_chains": seeds, "n_information": 0, "initial_theta": starts}
+        common = {
+            "n_iter": n_iter,
+            "n_warmup": 5 if quick else 30,
+            "n_chains": seeds,
+            "n_information": 0,
+            "initial_theta": starts,
+        }
         common |= {"n_jobs": n_jobs, "verbose": False}
         gibbs = ParticleMLE(model, n_particles=n, n_sweeps=k, burn_in=k // 4, **common).fit(y)
         plain = ParticleMLE(model, n_particles=n * k, conditional=False, **common).fit(y)
@@ -133,7 +139,7 @@ def climbing(quick: bool, n_jobs: int) -> list[Claim]:
     y = model.simulate(60, random_state=1)[1]
     grid = np.linspace(0.3, 1.5, 4001)
     truth = grid[np.argmax([KalmanFilter(LinearGaussian(0.7, 1.0, s)).fit(y).loglik_ for s in grid])]
-    n_iter, chains, decay = (200, 20, 0.6) if quick else (600, 40, 0.6)
+    n_iter, chains, decay = (60, 4, 0.6) if quick else (600, 40, 0.6)
     mle = ParticleMLE(
         model, ["sigma_y"], "msc", 20, n_iter, 20, chains, decay=decay, n_information=0, n_jobs=n_jobs, verbose=False
     )
