@@ -108,8 +108,8 @@ def _correlated(
 ) -> tuple[Design, Design]:
     """Unit means as features beside the covariates: correlated random effects."""
     smooth = np.flatnonzero(~linear)
-    means = group_means(part.X, part.unit, part.weights, part.n_units)[part.unit]
-    of_d = group_means(part.D, part.unit, part.weights, part.n_units)[part.unit]
+    means = group_means(part.X, part.unit, part.weights, part.n_units).take(part.unit, axis=0)
+    of_d = group_means(part.D, part.unit, part.weights, part.n_units).take(part.unit, axis=0)
     beside, labels = [X[:, smooth], means], [names[j] for j in smooth] + [f"{n} (mean)" for n in part.covariates]
     counts = np.bincount(part.unit, minlength=part.n_units)[part.unit].astype(np.float64)
     if np.ptp(counts) > 0:
@@ -170,7 +170,7 @@ def _demeaner(part: Panel, two_way: bool) -> Demean:
     n_units, n_periods = part.n_units, int(part.period.max()) + 1
 
     def demean(values: FloatArray) -> FloatArray:
-        out = values - group_means(values, unit, weights, n_units)[unit]
+        out = values - group_means(values, unit, weights, n_units).take(unit, axis=0)
         if not two_way:
             return out
         for _ in range(_PROJECTIONS):
@@ -235,7 +235,7 @@ def _without_constant(
 def _check_variation(panel: Panel) -> None:
     if np.bincount(panel.unit).max() == 1:
         raise InvalidData("unit must have several periods a unit, got one each; use approach='pooled' or PLR")
-    within = panel.D - group_means(panel.D, panel.unit, np.ones(panel.n), panel.n_units)[panel.unit]
+    within = panel.D - group_means(panel.D, panel.unit, np.ones(panel.n), panel.n_units).take(panel.unit, axis=0)
     total = panel.D - panel.D.mean(axis=0)
     fixed = (within**2).sum(axis=0) <= 1e-20 * np.maximum((total**2).sum(axis=0), (panel.D**2).sum(axis=0))
     if fixed.any():

@@ -64,6 +64,8 @@ class Sample:
 
     def spread(self, values: FloatArray) -> FloatArray:
         """Values of the rows used, (m, ...), in the order of the input, NaN elsewhere."""
+        if len(self.rows) == self.n_input:
+            return values.copy()
         out = np.full((self.n_input, *values.shape[1:]), np.nan)
         out[self.rows] = values
         return out

@@ -121,10 +121,12 @@ def given_folds(folds: Any, n_rows: int) -> Folds:
         Wrong length, an empty training or test set, a row tested twice or never.
     """
     if not _is_pairs(folds):
+        import pandas as pd
+
         labels = np.asarray(folds)
         if labels.shape != (n_rows,):
             raise InvalidData(f"folds must hold one label a row, ({n_rows},), got shape {labels.shape}")
-        codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+        codes = pd.factorize(labels, sort=True)[0].astype(np.int64)
         if codes.max() < 1:
             raise InvalidData("folds must hold at least 2 labels, got 1: no row would be left to learn from")
         return _simple(codes, int(codes.max()) + 1)

@@ -182,12 +182,11 @@ def predict_rows(
     of_row = folds.of_row
     out = np.empty((len(Z), intercepts.shape[1]))
     size = max(64, (1 << 20) // (8 * slopes.shape[1] + 8))
-    order = np.argsort(of_row, kind="stable")
-    ends = np.searchsorted(of_row[order], np.arange(len(intercepts) + 1))
     for k in range(len(intercepts)):
-        for start in range(ends[k], ends[k + 1], size):
-            rows = order[start : min(start + size, ends[k + 1])]
-            out[rows] = intercepts[k] + columns(Z[rows]) @ slopes[k]
+        inside = np.flatnonzero(of_row == k)
+        for start in range(0, len(inside), size):
+            rows = inside[start : start + size]
+            out[rows] = intercepts[k] + columns(Z.take(rows, axis=0)) @ slopes[k]
     return out
 
 

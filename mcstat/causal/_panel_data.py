@@ -120,7 +120,8 @@ def read_panel(
     _refuse_repeats(unit_codes[kept], period[kept], kept)
     panel = Panel(
         y=outcome, D=D, X=covariates, Z=Z, unit=unit_codes, period=period, clock=clock, step=step, weights=w,
-        cluster=cluster_codes, group=group, group_labels=tuple(labels), rows=np.arange(n), n_input=n,
+        cluster=cluster_codes, group=group, group_labels=tuple(str(label) for label in labels),
+        rows=np.arange(n), n_input=n,
         all_clusters=cluster_codes, treatments=treatments, covariates=names, named=named,
         sample_id=sample_name(outcome, unit_codes, period),
     )  # fmt: skip
@@ -157,8 +158,8 @@ def read_weights(weights: Any, n: int) -> FloatArray:
     return w
 
 
-def codes_of(name: str, labels: Any, n: int) -> tuple[IntArray, tuple[str, ...]]:
-    """Codes 0, 1, ... of labels in their order, and the labels as text."""
+def codes_of(name: str, labels: Any, n: int) -> tuple[IntArray, Any]:
+    """Codes 0, 1, ... of labels in their order, and the labels."""
     import pandas as pd
 
     if labels is None:
@@ -174,7 +175,7 @@ def codes_of(name: str, labels: Any, n: int) -> tuple[IntArray, tuple[str, ...]]
     codes, found = pd.factorize(values, sort=True, use_na_sentinel=True)
     if np.any(codes < 0) or (isinstance(values, np.ndarray) and values.dtype.kind == "f" and np.isinf(values).any()):
         raise InvalidData(f"{name} must be finite and not missing, got {int(np.sum(codes < 0))} missing label(s)")
-    return codes.astype(np.int64), tuple(str(label) for label in found)
+    return codes.astype(np.int64), found
 
 
 def sample_name(*columns: NDArray[Any]) -> str:
@@ -199,8 +200,9 @@ def _read_time(time: Any, n: int) -> tuple[IntArray, FloatArray | None, float]:
     clock = _clock(time)
     if clock is None:
         return period, None, np.nan
-    seen = np.unique(clock)
-    return period, clock, float(np.diff(seen).min()) if len(seen) > 1 else 1.0
+    seen = np.empty(int(period.max()) + 1)
+    seen[period] = clock
+    return period, clock, float(np.diff(np.sort(seen)).min()) if len(seen) > 1 else 1.0
 
 
 def _clock(time: Any) -> FloatArray | None:

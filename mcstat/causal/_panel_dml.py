@@ -320,7 +320,7 @@ class PanelDML(Instrumented, PartiallyLinear):
 
     def _prepare(self, panel: Panel) -> Prepared:
         prepared = prepare(panel, self.approach, self.time_effects, self.time_step)
-        self._n_units = len(np.unique(prepared.unit))
+        self._n_units = int(np.count_nonzero(np.bincount(prepared.unit)))
         return prepared
 
     def _split(self, part: Panel, rng: np.random.Generator) -> Folds:

@@ -98,7 +98,7 @@ def solve(score: Score, of_row: IntArray, dml: str) -> Solution:
             thetas.append(np.linalg.solve(weighted[rows].T @ score.R[rows], weighted[rows].T @ score.e[rows]))
         theta = np.asarray(np.mean(thetas, axis=0))
     psi = weighted * (score.e - score.R @ theta)[:, None]
-    return Solution(theta, np.asarray(np.linalg.solve(bread, psi.T).T), psi)
+    return Solution(theta, np.asarray(psi @ np.linalg.inv(bread).T), psi)
 
 
 def solve_all(scores: Sequence[Score], of_row: IntArray, dml: str) -> Solution:

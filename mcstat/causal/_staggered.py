@@ -85,7 +85,7 @@ def read_staggered(
     codes, units = codes_of("unit", unit, n_rows)
     period, labels = codes_of("time", time, n_rows)
     # Years that came as 2004.0 are years.
-    periods = tuple(label.removesuffix(".0") for label in labels)
+    periods = tuple(str(label).removesuffix(".0") for label in labels)
     if len(np.unique(codes * len(periods) + period)) < n_rows:
         raise InvalidData("unit and time must name each row once, got repeated pairs")
     clock, began = _read_clock(time, first_treated, period, n_rows)
@@ -105,7 +105,7 @@ def read_staggered(
         raise InvalidData("first_treated must hold units that are first treated after the first period, got none")
     return Staggered(
         Y=Y[kept], X=wide[kept], first=first[kept], clock=clock, periods=periods,
-        units=tuple(np.array(units)[kept]), cluster=found["cluster"][kept].astype(np.int64),
+        units=tuple(np.array([str(label) for label in units])[kept]), cluster=found["cluster"][kept].astype(np.int64),
         weights=found["weights"][kept] / found["weights"][kept].mean(), covariates=names,
         n_dropped=int((~kept).sum()), sample_id=sample_name(outcome, codes, period),
     )  # fmt: skip
