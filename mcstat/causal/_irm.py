@@ -230,6 +230,20 @@ class IRM(Bounded, Interactive):
         self._check_fitted()
         return self._sample.spread(self._signals[0][1])
 
+    def plot_overlap(self, ax: Any = None) -> Any:
+        """Propensities of the treated and of the others: effects are learnt where both are (extra ``plot``).
+
+        Dotted lines are the clips.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        from mcstat.causal._views import plot_overlap
+
+        self._check_fitted()
+        return plot_overlap(self.propensity_[self._sample.rows], self._panel.D[:, 0], self.clip, ax)
+
     def project(self, basis: pd.DataFrame | ArrayLike) -> Estimate:
         """Regress the signal on a basis of x: how the effect depends on it (best linear predictor).
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcstat.core.estimate import Estimate
 from mcstat.core.plots import axes
 
-__all__ = ["plot_event_study"]
+__all__ = ["plot_event_study", "plot_overlap"]
+
+FloatArray = NDArray[np.float64]
 
 
 def plot_event_study(est: Estimate, ax: Any, level: float, joint: bool) -> Any:
@@ -29,5 +32,22 @@ def plot_event_study(est: Estimate, ax: Any, level: float, joint: bool) -> Any:
     ax.set_xlabel("time since treatment")
     words = "band for all at once" if joint else "interval for each"
     ax.set_ylabel(f"effect, {100 * level:g} % {words}")
+    ax.legend(fontsize="small")
+    return ax
+
+
+def plot_overlap(propensity: FloatArray, arm: FloatArray, clip: float, ax: Any) -> Any:
+    """Histograms of P(d = 1 | x), the treated upwards and the others downwards."""
+    ax = axes(ax, figsize=(6.0, 3.8))
+    bins = np.linspace(0.0, 1.0, 41)
+    for one, sign, colour, label in ((1.0, 1.0, "C0", "treated"), (0.0, -1.0, "C1", "not treated")):
+        heights = np.histogram(propensity[arm == one], bins)[0]
+        ax.bar(bins[:-1], sign * heights, np.diff(bins), align="edge", color=colour, alpha=0.7, label=label)
+    for end in (clip, 1.0 - clip):
+        ax.axvline(end, color="0.6", linewidth=0.8, linestyle=":")
+    ax.axhline(0.0, color="0.6", linewidth=0.8)
+    ax.yaxis.set_major_formatter(lambda height, _: f"{abs(height):g}")
+    ax.set_xlabel("predicted probability of treatment")
+    ax.set_ylabel("rows")
     ax.legend(fontsize="small")
     return ax

@@ -216,3 +216,11 @@ def test_adjusted_p_values():
     for name in ("romano_wolf", "holm", "bh"):
         one = PLR("ols", "ols", random_state=0).fit(y, d[:, 0]).p_adjust(name)
         assert one["p_adjusted"].iloc[0] == pytest.approx(one["p_value"].iloc[0], abs=2e-4)
+
+
+def test_overlap_plot_counts_every_row():
+    arms = drawn(_draw_arms)
+    ax = IRM("ols", "ols", random_state=0).fit(**arms).plot_overlap()
+    heights = np.array([bar.get_height() for bar in ax.patches])
+    assert heights[heights > 0].sum() == arms["d"].sum()
+    assert -heights[heights < 0].sum() == (1 - arms["d"]).sum()
