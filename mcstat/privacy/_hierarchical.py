@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat._version import __version__
+from mcstat.core.chains import split_r_hat
 from mcstat.core.checks import check_array, check_integer, check_real
 from mcstat.core.errors import InvalidData, ReliabilityWarning
 from mcstat.core.estimate import Estimate
@@ -98,7 +99,7 @@ def hierarchical_audit(
     mu = np.asarray(trace.posterior["mu"], dtype=np.float64)
     draws = np.stack([gdp_to_eps(best, delta), gdp_to_eps(mu, delta), best, mu], axis=-1)
     divergences = int(np.sum(trace.sample_stats["diverging"]))
-    mixing = max(_r_hat(best), _r_hat(mu))
+    mixing = float(split_r_hat(np.stack([best, mu], axis=-1)).max())
     doubts = _doubts(divergences, mixing)
     for doubt in doubts:
         warnings.warn(doubt, ReliabilityWarning, stacklevel=2)
@@ -132,14 +133,6 @@ def _model(pymc: Any, counts: dict[str, FloatArray]) -> Any:
             total = (counts[wrong] + counts[right]).astype(int)
             pymc.Binomial(wrong, n=total, p=rates[wrong], observed=counts[wrong].astype(int))
     return model
-
-
-def _r_hat(draws: FloatArray) -> float:
-    """Potential scale reduction of split chains (chain, draw): 1 where they agree."""
-    half = draws.shape[1] // 2
-    parts = np.concatenate([draws[:, :half], draws[:, half : 2 * half]])
-    within = parts.var(axis=1, ddof=1).mean()
-    return float(np.sqrt((half - 1) / half + parts.mean(axis=1).var(ddof=1) / within))
 
 
 def _doubts(divergences: int, mixing: float) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from mcstat.state_space import _paris_kernels as kernels
 from mcstat.state_space._additive import Additive
 from mcstat.state_space._errors import BoundViolationError, MissingDensityError
 from mcstat.state_space._model import METHODS, Model
-from mcstat.state_space._run import FilterSettings, empty_trace, filter_tools, nobody, raise_failure, tools
+from mcstat.state_space._run import FilterSettings, empty_trace, filter_tools, nobody, raise_failure, step_functions
 
 __all__ = ["BACKWARD", "Backward", "ParisRun", "draw_buffers", "plan_of", "raise_backward_failure"]
 
@@ -102,7 +102,7 @@ def empty_past(n: int) -> kernels.Past:
 
 def paris_tools(model: Model, settings: FilterSettings, functional: Additive, plan: kernels.Plan) -> tuple[Any, ...]:
     """The loop over time and the functions that it takes, all compiled or all of Python."""
-    _, fk, resample = tools(model, settings)
+    fk, resample = step_functions(model, settings)
     # A function of the right type that is never called.
     density = None if plan.mode == kernels.FORWARD else model.function("log_transition")
     if density is None and not model.vectorized:

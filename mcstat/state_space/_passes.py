@@ -16,7 +16,15 @@ from mcstat.state_space import _path_kernels as kernels
 from mcstat.state_space._model import Model, pointer_of
 from mcstat.state_space._paris_kernels import trace_back
 from mcstat.state_space._paris_run import raise_backward_failure
-from mcstat.state_space._run import FilterSettings, empty_trace, filter_tools, nobody, raise_failure, tools
+from mcstat.state_space._run import (
+    FilterSettings,
+    empty_trace,
+    filter_tools,
+    nobody,
+    raise_failure,
+    step_functions,
+    tools,
+)
 
 __all__ = ["CompiledPass", "Conditional", "Likelihood", "Normals", "PathDensity", "Swept"]
 
@@ -73,7 +81,7 @@ class Conditional(CompiledPass):
 
     def _compile(self) -> tuple[Any, tuple[Any, ...]]:
         model = self.model
-        _, fk, resample = tools(model, self.settings)
+        fk, resample = step_functions(model, self.settings)
         if self.ancestor_sampling:
             density = model.function("log_transition")
         else:

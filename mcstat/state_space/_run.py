@@ -18,7 +18,7 @@ from mcstat.state_space._errors import ParticleDegeneracyError
 from mcstat.state_space._model import FeynmanKac, Model, feynman_kac
 from mcstat.state_space._signatures import RESAMPLE
 
-__all__ = ["FilterRun", "FilterSettings", "scheme_of", "tools"]
+__all__ = ["FilterRun", "FilterSettings", "scheme_of", "step_functions", "tools"]
 
 FloatArray = NDArray[np.float64]
 # Particle-steps between two looks at Ctrl-C: some 20 ms of compiled work.
@@ -46,7 +46,12 @@ def scheme_of(name: str, compiled: bool) -> Any:
 def tools(model: Model, settings: FilterSettings) -> tuple[Any, FeynmanKac, Any]:
     """The loop over time, the model's functions and the resampling scheme, all compiled or all of Python."""
     loop: Any = kernels.run_filter if model.vectorized else kernels.compiled_filter()
-    return loop, feynman_kac(model, settings.method), scheme_of(settings.resampling, not model.vectorized)
+    return loop, *step_functions(model, settings)
+
+
+def step_functions(model: Model, settings: FilterSettings) -> tuple[FeynmanKac, Any]:
+    """What a step of any loop calls: the model's functions and the resampling scheme."""
+    return feynman_kac(model, settings.method), scheme_of(settings.resampling, not model.vectorized)
 
 
 class FilterRun:

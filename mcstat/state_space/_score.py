@@ -17,7 +17,7 @@ from mcstat.state_space._parameters import Parameters
 from mcstat.state_space._paris_kernels import trace_back
 from mcstat.state_space._paris_run import Backward, draw_buffers, empty_past, plan_of, raise_backward_failure
 from mcstat.state_space._passes import CompiledPass, PathDensity
-from mcstat.state_space._run import FilterSettings, empty_trace, filter_tools, nobody, raise_failure, tools
+from mcstat.state_space._run import FilterSettings, empty_trace, filter_tools, nobody, raise_failure, step_functions
 
 __all__ = ["PathDerivatives", "PathScore", "ScorePass", "Scored"]
 
@@ -52,7 +52,7 @@ class ScorePass(CompiledPass):
 
     def _compile(self) -> tuple[Any, tuple[Any, ...]]:
         model = self.parameters.model
-        _, fk, resample = tools(model, self.settings)
+        fk, resample = step_functions(model, self.settings)
         densities = [model.function(name) for name in ("log_initial", "log_transition", "log_weight")]
         loop = kernels.run_score if model.vectorized else kernels.compiled_score()
         return loop, (*fk[:3], resample, *densities)

@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.privacy import gdp_to_eps, hierarchical_audit
-from mcstat.privacy._hierarchical import _doubts, _r_hat
+from mcstat.privacy._hierarchical import _doubts
 
 COUNTS = {"fn": [10, 20], "fp": [10, 5], "tn": [90, 95], "tp": [90, 80]}
 
@@ -35,10 +35,6 @@ def test_one_attack_is_refused():
 
 
 def test_chains_that_disagree_are_flagged():
-    rng = np.random.default_rng(0)
-    same = rng.normal(size=(4, 500))
-    assert _r_hat(same) < 1.02
-    assert _r_hat(same + np.array([[0], [0], [0], [2]])) > 1.1
     assert not _doubts(0, 1.0)
     assert "diverged" in _doubts(3, 1.0)[0]
     assert "R-hat" in _doubts(0, 1.2)[0]
