@@ -27,8 +27,8 @@ best = max(grid, key=lambda spreads: KalmanFilter(start.with_theta(spreads)).fit
 print("by Kalman's likelihood, to a whole number:", best)
 
 # %%
-# Given the spreads, what was the level? Backward simulation draws whole histories of it. Eight replicates tell the error
-# of their means.
+# Given the spreads, what was the level? Backward simulation draws whole histories of it. Eight replicates tell the
+# error of their means.
 model = learner.model_
 smoother = ParticleSmoother(model, n_replicates=8, quantiles=(0.025, 0.975), random_state=0, verbose=False).fit(flow)
 level = smoother.estimate()
@@ -48,8 +48,8 @@ ax.set_xticks(range(9, 100, 20), [str(year) for year in flow.index[9::20]])
 _ = ax.set(xlabel="year", ylabel="flow, $10^8$ m$^3$")
 
 # %%
-# Paths answer what bands cannot. By how much did the level fall from before 1899 to after, and was the fall from 1897 to
-# 1900 more than 150? The Aswan dam was begun in 1899.
+# Paths answer what bands cannot. By how much did the level fall from before 1899, when the Aswan dam was begun, to
+# after, and was the fall from 1897 to 1900 more than 150?
 paths = smoother.paths_[:, :, 0]
 year = flow.index.to_numpy()
 fall = paths[:, year < 1899].mean(axis=1) - paths[:, year >= 1899].mean(axis=1)

@@ -2,15 +2,15 @@
 A model of your own: did the Nile slide or jump?
 ================================================
 
-A random walk says that the Nile's level slid to where it is since 1900. Perhaps it jumped: then most years bring next to
-no change, and a few bring a large one. No built-in model says that, and no Kalman filter can. It takes twenty lines: how
-a state begins, how it moves, and how likely an observation is.
+A random walk says that the Nile's level slid to where it is since 1900. Perhaps it jumped: then most years bring next
+to no change, and a few bring a large one. No built-in model says that, and no Kalman filter can. It takes twenty lines:
+how a state begins, how it moves, and how likely an observation is.
 """
 
 # %%
-# Functions are of one particle and take plain numbers. ``noise`` holds two standard normal numbers that the filter draws:
-# the size of a change, and whether it is a jump, 3 years in 100. ``theta`` has the parameters in order. The density of
-# a move, up to a factor, is for smoothing, its bound makes smoothing fast. All of it is compiled.
+# Functions are of one particle and take plain numbers. ``noise`` holds two standard normal numbers that the filter
+# draws: the size of a change, and whether it is a jump, 3 years in 100. ``theta`` has the parameters in order. The
+# density of a move, up to a factor, is for smoothing, and its bound makes smoothing fast. All of it is compiled.
 from math import exp, log, pi
 
 import numpy as np
@@ -43,8 +43,8 @@ model = StateSpaceModel(
 )
 
 # %%
-# Which model do the flows prefer? A filter knows the likelihood up to an error that its replicates tell. The random walk
-# has its best parameters, the jumps ours.
+# Which model do the flows prefer? A filter knows the likelihood up to an error that its replicates tell. The random
+# walk has its best parameters, the jumps have a guess.
 flow = load_nile()
 walk = KalmanFilter(LocalLevel(38.0, 123.0, initial_level=1000.0, initial_sd=300.0)).fit(flow).loglik_
 jumps = ParticleFilter(model, 5000, n_replicates=8, random_state=0, verbose=False).fit(flow).estimate()
