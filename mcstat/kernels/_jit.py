@@ -93,7 +93,8 @@ def with_helpers(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _with_helpers(function: Callable[..., Any], done: dict[Any, Any]) -> Callable[..., Any]:
     def compiled(value: Any) -> Any:
-        if not isinstance(value, FunctionType):
+        # NumPy's own are known to Numba.
+        if not isinstance(value, FunctionType) or (value.__module__ or "").startswith("numpy."):
             return value
         if value not in done:
             # One that calls itself is left as it is, for Numba to refuse.

@@ -231,7 +231,7 @@ class ParticleSmoother(Estimator):
         started = perf_counter()
         try:
             if len(streams) == 1:
-                with single_threaded(), progress_bar(n_chunks(recipe, y), "steps", self.verbose) as step:
+                with single_threaded(), progress_bar(n_chunks(recipe, len(y)), "steps", self.verbose) as step:
                     finished.append(smooth(recipe, y, streams[0], step))
             else:
                 map_tasks(
