@@ -6,17 +6,19 @@ another file: the caller keeps the old code. So the cache folder carries a hash 
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
+from types import CellType, FunctionType
 from typing import Any, TypeVar
 
 import numba
 
-__all__ = ["cache_folder", "driver_part", "kernel", "part", "pointer"]
+__all__ = ["cache_folder", "driver_part", "kernel", "part", "pointer", "with_helpers"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -78,7 +80,39 @@ def part(function: Callable[..., Any], signature: Any = None) -> Any:
     """
     if signature is None:
         return numba.njit(inline="always", error_model="numpy")(function)  # noqa: TID251
-    return numba.njit(signature, error_model="numpy")(function)  # noqa: TID251
+    return numba.njit(signature, error_model="numpy")(with_helpers(function))  # noqa: TID251
+
+
+def with_helpers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's function in which the plain functions that it calls by name are compiled, and those that these call.
+
+    Numba refuses to call a function that is not compiled. The function itself where it calls none, otherwise a copy.
+    """
+    return _with_helpers(function, {})
+
+
+def _with_helpers(function: Callable[..., Any], done: dict[Any, Any]) -> Callable[..., Any]:
+    def compiled(value: Any) -> Any:
+        # NumPy's own are known to Numba.
+        if not isinstance(value, FunctionType) or (value.__module__ or "").startswith("numpy."):
+            return value
+        if value not in done:
+            # One that calls itself is left as it is, for Numba to refuse.
+            done[value] = value
+            done[value] = numba.njit(error_model="numpy")(_with_helpers(value, done))  # noqa: TID251
+        return done[value]
+
+    if not isinstance(function, FunctionType):
+        return function
+    names = function.__code__.co_names
+    helpers = {name: value for name, value in function.__globals__.items() if name in names}
+    around = inspect.getclosurevars(function).nonlocals if function.__closure__ else {}
+    if not any(isinstance(value, FunctionType) for value in (*helpers.values(), *around.values())):
+        return function
+    helpers = {name: compiled(value) for name, value in helpers.items()}
+    cells = tuple(CellType(compiled(around[name])) for name in function.__code__.co_freevars)
+    code, defaults = function.__code__, function.__defaults__
+    return FunctionType(code, function.__globals__ | helpers, function.__name__, defaults, cells or None)
 
 
 def driver_part(function: Function) -> Function:

@@ -10,6 +10,7 @@ from ._paris import ParisSmoother
 from ._particle_gibbs import ParisianParticleGibbs
 from ._pmmh import PMMH
 from ._resample import resample
+from ._smoother import ParticleSmoother
 from ._user_model import StateSpaceModel
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ParticleFilter",
     "ParticleGibbs",
     "ParticleMLE",
+    "ParticleSmoother",
     "PoissonAR",
     "StateSpaceModel",
     "StochasticVolatility",

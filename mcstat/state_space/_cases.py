@@ -63,6 +63,20 @@ def paris_smoother() -> Case:
     return Case(estimator=smoother, fit=fit, truth=truth)
 
 
+def particle_smoother() -> Case:
+    """Twelve observations of a linear Gaussian model: the first and the last mean by the joint normal law."""
+    import numpy as np
+
+    from mcstat.state_space import LinearGaussian, ParticleSmoother
+
+    y = np.array([0.4, -0.3, 0.8, 2.1, 1.7, 0.2, -1.1, -2.4, -1.9, -2.2, -0.6, 0.3])
+    lags = np.abs(np.subtract.outer(np.arange(12), np.arange(12)))
+    prior = 0.9**lags / (1 - 0.9**2)
+    mean = prior @ np.linalg.solve(prior + 0.5**2 * np.eye(12), y)
+    smoother = ParticleSmoother(LinearGaussian(), n_particles=1000, n_replicates=8, random_state=0)
+    return Case(estimator=smoother, fit={"y": y}, truth={"x[0]": float(mean[0]), "x[11]": float(mean[11])})
+
+
 def parisian_particle_gibbs() -> Case:
     """Few particles: the sweeps remove the bias."""
     from mcstat.state_space import LinearGaussian, ParisianParticleGibbs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
@@ -15,7 +16,7 @@ from sklearn.base import clone
 from mcstat._version import __version__
 from mcstat.core.base import Estimator
 from mcstat.core.checks import check_integer, check_option, check_real
-from mcstat.core.errors import InvalidParameter
+from mcstat.core.errors import InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.progress import progress_bar
@@ -178,7 +179,8 @@ class ParticleFilter(Estimator):
             self._runs = finished[: len(finished) - len(finished) % len(self._series)]
             raise
         self._runs = finished
-        _summaries.warn_if_degenerate(finished)
+        for doubt in _summaries.doubts(finished):
+            warnings.warn(doubt, ReliabilityWarning, stacklevel=2)
         return self
 
     def partial_fit(self, y: ArrayLike) -> Self:
@@ -353,7 +355,7 @@ class ParticleFilter(Estimator):
             df=n - 1 if n > 1 else None,
             method="ParticleFilter",
             diagnostics={"n_replicates": n, "smallest_ess": min(float(run.trace("ess").min()) for run in self._runs)},
-            warnings=tuple(notes),
+            warnings=(*notes, *_summaries.doubts(self._runs)),
             info={
                 "seconds": self._seconds,
                 "entropy": entropy_of(self._root),
@@ -406,20 +408,22 @@ class ParticleFilter(Estimator):
 
         The band is of quantiles where ``quantiles`` holds both ends of ``level``, else normal.
         """
-        from mcstat.state_space._views import plot
+        from mcstat.state_space._views import Laws, plot_band
 
         self._only("plot")
-        return plot(self, ax, level, component)
+        quantiles = self.quantiles_ if self.quantiles else None
+        laws = Laws(self.filter_mean_, self.filter_var_, quantiles, tuple(self.quantiles), "filtering")
+        return plot_band(laws, ax, level, component)
 
     def to_arviz(self, random_state: int = 0) -> Any:
         """Draws of each x_t from its filtering law, the observations and the records by time, as ArviZ data.
 
         Needs ``store_history`` and extra ``arviz``. Draws of different times are not joined into paths.
         """
-        from mcstat.state_space._views import to_arviz
+        from mcstat.state_space._views import filter_to_arviz
 
         self._need("store_history", self.store_history, "True")
-        return to_arviz(self, next(iter(self._series.values())), random_state)
+        return filter_to_arviz(self, next(iter(self._series.values())), random_state)
 
 
 def _advance_one(task: tuple[FilterRun, FloatArray]) -> FilterRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from time import perf_counter
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mcstat._version import __version__
 from mcstat.core.base import Estimator
 from mcstat.core.checks import check_integer
-from mcstat.core.errors import InvalidParameter
+from mcstat.core.errors import InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import map_tasks, single_threaded
 from mcstat.core.progress import progress_bar
@@ -20,6 +21,7 @@ from mcstat.state_space._additive import Functional, additive
 from mcstat.state_space._model import Model
 from mcstat.state_space._paris_run import Backward, ParisRun, filter_settings, paris_tools, plan_of
 from mcstat.state_space._series import next_rows
+from mcstat.state_space._summaries import few_effective, many_exact
 
 __all__ = ["ParisSmoother"]
 
@@ -77,6 +79,11 @@ class ParisSmoother(Estimator):
         Share of backward draws that rejection gave up and made exactly; NaN for other methods.
     n_times_ : int
         Observations so far.
+
+    Warns
+    -----
+    ReliabilityWarning
+        Where the effective sample size falls below 10, or rejection gave up more than a fifth of the draws.
 
     Notes
     -----
@@ -159,6 +166,8 @@ class ParisSmoother(Estimator):
         """
         runs = self._prepare()
         self._advance(runs, self.model.clean(y), keep_finished=True)
+        for doubt in self._doubts():
+            warnings.warn(doubt, ReliabilityWarning, stacklevel=2)
         return self
 
     def partial_fit(self, y: ArrayLike) -> Self:
@@ -217,6 +226,11 @@ class ParisSmoother(Estimator):
         finally:
             self._seconds += perf_counter() - started
         self._runs = finished
+
+    def _doubts(self) -> list[str]:
+        """Reasons to doubt the answer."""
+        n, plan = self._runs[0].settings.n_particles, self._runs[0].plan
+        return few_effective(self._stack("ess"), n) + many_exact(self.exact_fraction_, plan, n)
 
     def __sklearn_is_fitted__(self) -> bool:
         """At least one pass is finished."""
@@ -288,7 +302,7 @@ class ParisSmoother(Estimator):
                 "tries_a_draw": self.n_trials_,
                 "exact_fraction": self.exact_fraction_,
             },
-            warnings=tuple(notes),
+            warnings=(*notes, *self._doubts()),
             info={
                 "seconds": self._seconds,
                 "entropy": entropy_of(self._root),

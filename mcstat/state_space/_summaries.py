@@ -1,15 +1,14 @@
-"""What the replicates of a particle filter say together."""
+"""What the replicates of a particle filter say together, and when to doubt it."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcstat.core.errors import ReliabilityWarning
 from mcstat.state_space._kalman import state_names
+from mcstat.state_space._paris_kernels import Plan
 from mcstat.state_space._run import FilterRun
 
 FloatArray = NDArray[np.float64]
@@ -17,6 +16,8 @@ Passes = list[FilterRun]
 
 # Below, a weighted mean is a mean of a handful of points.
 _FEWEST_EFFECTIVE = 10.0
+# Above, most of the time goes into exact draws; those of few particles cost no more than tries.
+_MOST_EXACT, _MANY_PARTICLES = 0.2, 100
 
 
 def stack(passes: Passes, name: str) -> FloatArray:
@@ -89,14 +90,28 @@ def mean_fields(series: list[Passes], names: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def warn_if_degenerate(runs: Passes) -> None:
-    """Tell the time of the smallest effective sample size if it is too small."""
+def few_effective(ess: FloatArray, n_particles: int, series: str = "y") -> list[str]:
+    """A doubt where the smallest effective sample size (R, T) is too small; it tells the time."""
+    if ess.min() >= min(_FEWEST_EFFECTIVE, n_particles):
+        return []
+    time = ess.argmin() % ess.shape[1]
+    return [
+        f"effective sample size {ess.min():.1f} of {n_particles} particles at time {time} of {series}: take more "
+        "particles, or a proposal that knows y"
+    ]
+
+
+def many_exact(fraction: float, plan: Plan | None, n_particles: int) -> list[str]:
+    """A doubt where rejection gave up too many of the backward draws; none where it was not to try."""
+    if plan is None or plan.max_trials == 0 or n_particles < _MANY_PARTICLES or not fraction > _MOST_EXACT:
+        return []
+    return [
+        f"rejection gave up {fraction:.0%} of the backward draws after {plan.max_trials} tries, which then cost O(N) "
+        "each: see whether transition_log_bound is too high, take more particles, or backward='mcmc'"
+    ]
+
+
+def doubts(runs: Passes) -> list[str]:
+    """Reasons to doubt passes of a filter."""
     worst = min(runs, key=lambda run: run.trace("ess").min())
-    ess = worst.trace("ess")
-    if ess.min() < min(_FEWEST_EFFECTIVE, worst.settings.n_particles):
-        warnings.warn(
-            f"effective sample size {ess.min():.1f} of {worst.settings.n_particles} particles at time {ess.argmin()} "
-            f"of {worst.name}: take more particles, or a proposal that knows y",
-            ReliabilityWarning,
-            stacklevel=3,
-        )
+    return few_effective(worst.trace("ess")[None], worst.settings.n_particles, worst.name)

@@ -68,8 +68,9 @@ class StateSpaceModel(Model):
 
     Notes
     -----
-    A compiled function must not raise, and what it takes from outside is read once. Compiling takes about a second,
-    once a process; users' functions that are equal objects are compiled once.
+    A compiled function must not raise, and what it takes from outside is read once; other functions that it calls by
+    name are compiled with it. Compiling takes about a second, once a process; users' functions that are equal objects
+    are compiled once.
 
     Examples
     --------

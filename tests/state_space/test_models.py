@@ -140,12 +140,44 @@ def test_theta_changes_without_compiling():
     assert _wrap.compiled.cache_info().misses == before
 
 
+def _square(x):
+    return x * x
+
+
+def _normal_part(z):
+    return -0.5 * _square(z)
+
+
+def test_functions_call_other_functions():
+    """By a global name, by one from around, and one through another; they stay plain Python outside."""
+
+    def scaled(y, x, theta):
+        return (y - x) / theta[2]
+
+    def density(t, x, y, theta):
+        return _normal_part(scaled(y, x, theta)) - np.log(theta[2]) - models.LOG_ROOT_2_PI
+
+    model = models.linear_gaussian(observation_log_density=density)
+    np.testing.assert_allclose(increments(model), increments(LinearGaussian()), rtol=1e-10)
+    assert _normal_part(2.0) == -2.0
+    assert model.observation_log_density is density
+
+
 def test_what_numba_cannot_compile_is_named():
     def transition(t, x_prev, noise, theta):
         return open("somewhere")
 
     with pytest.raises(TypeError, match=r"transition \(transition\) cannot be compiled.*vectorized=True"):
         increments(models.linear_gaussian(transition=transition))
+
+    def helper(x):
+        return open("somewhere")
+
+    def calling(t, x_prev, noise, theta):
+        return helper(x_prev)
+
+    with pytest.raises(TypeError, match=r"transition \(calling\) cannot be compiled.*vectorized=True"):
+        increments(models.linear_gaussian(transition=calling))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,9 @@ from mcstat.state_space._paris_run import Backward, ParisRun, draw_buffers, empt
 from tests.naive.paris import forward_smoothing
 from tests.state_space import models
 
+# Few particles on purpose: what is said of that is tested where it is tested.
+pytestmark = pytest.mark.filterwarnings("ignore:effective sample size:mcstat.core.errors.ReliabilityWarning")
+
 MODEL = LinearGaussian()
 Y = MODEL.simulate(40, random_state=3)[1]
 EXACT = KalmanFilter(MODEL).fit(Y)
@@ -236,6 +239,26 @@ def test_one_pass_says_that_it_does_not_know_its_error():
     est = ParisSmoother(MODEL, "sum_cross", 100, random_state=0).fit(Y).estimate()
     assert math.isnan(est.std_error[0])
     assert "n_replicates" in est.warnings[0]
+
+
+def test_few_effective_particles_warn():
+    y = Y.copy()
+    y[12] += 9.0
+    smoother = ParisSmoother(MODEL, "sum_x", 100, random_state=0)
+    with pytest.warns(ReliabilityWarning, match="effective sample size .* at time 12 of y"):
+        smoother.fit(y)
+    assert any("at time 12" in note for note in smoother.estimate().warnings)
+
+
+def test_a_loose_bound_warns():
+    """A bound 8 too high: a try succeeds once in 3000, and 30 tries are too few."""
+    model = arrays(transition_log_bound=lambda theta: models.transition_log_bound(theta) + 8.0)
+    smoother = ParisSmoother(model, "sum_x", 200, random_state=0)
+    with pytest.warns(ReliabilityWarning, match="gave up .* of the backward draws after 30 tries"):
+        smoother.fit(Y)
+    assert any("gave up" in note for note in smoother.estimate().warnings)
+    # Who asks for exact draws gets no warning.
+    assert smoother.set_params(max_trials=0).fit(Y).exact_fraction_ == 1.0
 
 
 INTERRUPT = """
