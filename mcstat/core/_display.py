@@ -156,7 +156,7 @@ def _table(est: Estimate, level: float) -> tuple[tuple[str, ...], list[tuple[str
         digits = _decimals(float(est.value[i]), error if np.isfinite(error) else (band.upper[i] - band.lower[i]) / 4)
         number = [_format(float(est.value[i]), digits), _format(error, digits)]
         if with_mcse:
-            number.append(f"{est.mcse[i]:.1e}")
+            number.append(f"{est.mcse[i]:.2g}")
         ends = f"[{_format(float(band.lower[i]), digits)}, {_format(float(band.upper[i]), digits)}]"
         rows.append((_cut(name, 40), *number, ends))
     return header, rows, band.label
