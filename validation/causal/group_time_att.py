@@ -39,8 +39,8 @@ def study(learner, seed, covariates=True, n_units=500):
         model = GroupTimeATT(learner_outcome=learner, learner_propensity=learner, random_state=seed).fit(**data)
     est = model.aggregate("dynamic")
     seconds = process_time() - started
-    part = est[list(est.names[:-1])]
-    return part, part.coords["event_time"], seconds
+    part = est[list(est.names[1:])]
+    return part, np.array([float(name.removeprefix("e=")) for name in part.names]), seconds
 
 
 def band_covers(seed):
