@@ -31,9 +31,12 @@ def exp_shifted(x, shift, out):
     bits = power.view(np.int64)
     for i in range(n):
         power[i] = max(x[i] - shift, _SMALLEST) * _LOG2_E + _ROUND
+    # A loop that read x and wrote out would not vectorise where they are one array: only this short one does.
+    for i in range(n):
+        out[i] = x[i] - shift
     for i in range(n):
         k = power[i] - _ROUND
-        v = x[i] - shift
+        v = out[i]
         r = (max(v, _SMALLEST) - k * _LN2_HIGH) - k * _LN2_LOW
         tail = _C8 + r * (_C9 + r * (_C10 + r * (_C11 + r * (_C12 + r * _C13))))
         tail = 1.0 + r * (1.0 + r * (_C2 + r * (_C3 + r * (_C4 + r * (_C5 + r * (_C6 + r * (_C7 + r * tail)))))))
