@@ -60,7 +60,8 @@ def loss(residual: FloatArray, riesz: FloatArray, moment: FloatArray | None, w: 
     if moment is not None and (debiased := float(share @ (2.0 * moment - riesz**2))) > 0:
         nu2, psi_nu2 = debiased, 2.0 * moment - riesz**2 - debiased
     scale = float(np.sqrt(sigma2 * nu2))
-    psi = (sigma2 * psi_nu2 + nu2 * (residual**2 - sigma2)) / (2.0 * scale)
+    # Without residuals there is nothing to lose.
+    psi = (sigma2 * psi_nu2 + nu2 * (residual**2 - sigma2)) / (2.0 * scale if scale > 0 else 1.0)
     return Loss(sigma2, nu2, scale, share * psi)
 
 
