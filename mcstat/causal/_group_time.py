@@ -14,14 +14,14 @@ from mcstat._version import __version__
 from mcstat.causal._group_time_cells import Cell, list_cells
 from mcstat.causal._group_time_effect import cell_effect
 from mcstat.causal._group_time_learn import CrossFits
-from mcstat.causal._group_time_sums import KINDS, Effects, average
+from mcstat.causal._group_time_sums import KINDS, Effects, average, expose
 from mcstat.causal._learners import make_learner
 from mcstat.causal._panel_data import from_frame
 from mcstat.causal._sections import read_sections
+from mcstat.causal._sensitivity import Sensitive
 from mcstat.causal._staggered import Staggered, read_rows, read_staggered
 from mcstat.causal._two_way import two_way_effect
 from mcstat.core._algebra import WaldTest
-from mcstat.core.base import Estimator
 from mcstat.core.checks import check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
@@ -44,7 +44,7 @@ _FEW_TREATED = 5
 _HIDDEN = ("fewest", "influence", "scale", "scale_influence")
 
 
-class GroupTimeATT(Estimator):
+class GroupTimeATT(Sensitive):
     """Effect of a treatment that begins at different times: for each cohort in each period, and averaged.
 
     ATT(g, t) is the mean effect in period t on the units first treated in g. It is the change of their outcome since a
@@ -109,6 +109,10 @@ class GroupTimeATT(Estimator):
     learnt from the rows of both periods. One more assumption is needed: who is of a cohort, and with which covariates,
     does not change between the periods. Shares of cohorts are those among all rows. The same rows as a panel give
     smaller errors where a unit's outcomes are alike.
+
+    ``sensitivity`` and ``robustness_value`` bound every cell and the "simple" average, ``"overall"``, for which the
+    worst happens in all cells at once. What is left unexplained of the treated is taken around the controls' regression
+    and one effect: where effects differ between units, that is more than it need be, and the bounds are wider.
 
     References
     ----------
@@ -278,17 +282,20 @@ class GroupTimeATT(Estimator):
         known = np.array([np.isfinite(row["effect"]) for row in rows], dtype=bool)
         if not known.any():
             raise InvalidData(f"no cell can be estimated, the first because of: {rows[0]['note']}")
-        n = len(panel.first)
-        self._panel, self._known = panel, [row for row, is_known in zip(rows, known, strict=True) if is_known]
-        influence = np.column_stack([row["influence"] for row in self._known])
+        self._panel, self.n_units_ = panel, len(panel.first)
+        kept = [row for row, is_known in zip(rows, known, strict=True) if is_known]
+        influence = np.column_stack([row["influence"] for row in kept])
         self._effects = Effects(
-            np.array([row["effect"] for row in self._known]), influence,
-            np.array([row["group"] for row in self._known]),
-            np.array([panel.clock[row["period"]] for row in self._known]), panel.first, panel.weights,
+            np.array([row["effect"] for row in kept]), influence, np.array([row["group"] for row in kept]),
+            panel.clock[[row["period"] for row in kept]], panel.first, panel.weights,
         )  # fmt: skip
-        self._names = [f"ATT({panel.label(row['group'])}, {panel.periods[row['period']]})" for row in self._known]
+        self._times = np.array([panel.periods[row["period"]] for row in kept])
+        self._names = [f"ATT({panel.label(row['group'])}, {panel.periods[row['period']]})" for row in kept]
+        self._exposed = expose(
+            self._effects, np.array([row["scale"] for row in kept]),
+            np.column_stack([row["scale_influence"] for row in kept]), tuple(self._names),
+        )  # fmt: skip
         self.influence_ = pd.DataFrame(influence, index=list(panel.units), columns=self._names)
-        self.n_units_ = n
         errors = np.full(len(rows), np.nan)
         errors[known] = self._estimate(self._effects.a, influence, self._names).std_error
         table = pd.DataFrame([{key: row[key] for key in row if key not in _HIDDEN} for row in rows])
@@ -346,11 +353,8 @@ class GroupTimeATT(Estimator):
         )  # fmt: skip
 
     def _make_estimate(self) -> Estimate:
-        labels = [self._panel.label(group) for group in self._effects.group]
-        coords = {
-            "group": np.array(labels),
-            "time": np.array([self._panel.periods[row["period"]] for row in self._known]),
-        }
+        labels = np.array([self._panel.label(group) for group in self._effects.group])
+        coords = {"group": labels, "time": self._times}
         return self._estimate(self._effects.a, self._effects.influence, self._names, coords)
 
     def aggregate(self, kind: str = "simple", *, balance_e: float | None = None) -> Estimate:
@@ -391,6 +395,22 @@ class GroupTimeATT(Estimator):
 
     def _is_post(self) -> NDArray[np.bool_]:
         return np.asarray(self._effects.time >= self._effects.group)
+
+    def _quantities(self) -> tuple[Sequence[str], FloatArray]:
+        if not self._exposed.names:
+            raise InvalidParameter(
+                f"method must model the outcome for a sensitivity analysis, got {self.method!r} with covariates"
+            )
+        return self._exposed.names, self._exposed.value
+
+    def _scale(self, j: int) -> float:
+        return float(self._exposed.scale[j])
+
+    def _bound(self, j: int, signed: float) -> tuple[float, float]:
+        of = self._exposed
+        influence = of.influence[:, [j]] + signed * of.scale_influence[:, [j]]
+        est = self._estimate(np.array([of.value[j] + signed * of.scale[j]]), influence, [of.names[j]])
+        return float(est), float(est.std_error[0])
 
     def pretrend_test(self) -> WaldTest:
         """Wald test that all effects before treatment (and anticipation) are 0.
