@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 from warnings import warn
@@ -14,14 +15,14 @@ from mcstat._version import __version__
 from mcstat.causal._group_time_cells import Cell, list_cells
 from mcstat.causal._group_time_effect import cell_effect
 from mcstat.causal._group_time_learn import CrossFits
-from mcstat.causal._group_time_sums import KINDS, Effects, average, expose
+from mcstat.causal._group_time_sums import KINDS, Effects, Exposed, average
 from mcstat.causal._learners import make_learner
 from mcstat.causal._panel_data import from_frame
 from mcstat.causal._sections import read_sections
 from mcstat.causal._sensitivity import Sensitive
 from mcstat.causal._staggered import Staggered, read_rows, read_staggered
 from mcstat.causal._two_way import two_way_effect
-from mcstat.core._algebra import WaldTest
+from mcstat.core._algebra import WaldTest, joint_covariance
 from mcstat.core.checks import check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
@@ -81,8 +82,8 @@ class GroupTimeATT(Sensitive):
     Attributes
     ----------
     cells_ : DataFrame
-        A row a cell: group, time, base, effect, standard error, numbers of treated and controls, clipped propensities,
-        the method used, and why there is no effect where there is none.
+        A row a cell: group, time, base, effect, standard error, numbers of treated and controls (of cross sections: rows
+        of both periods), clipped propensities, the method used, and why there is no effect where there is none.
     influence_ : DataFrame, shape (n, cells)
         Influence values of units; index: units, or numbers of rows.
     n_units_ : int
@@ -262,7 +263,7 @@ class GroupTimeATT(Sensitive):
             "influence": np.zeros(n), "scale": np.nan, "scale_influence": np.zeros(n),
         }  # fmt: skip
         if cell.base == cell.period:
-            return row | {"effect": 0.0, "note": "base period"}
+            return row | {"effect": 0.0, "scale": 0.0, "note": "base period"}
         if lacks := cell.lacks(parts):
             return row | {"note": lacks}
         if self.method == "dr" and panel.covariates and fewest < _SMALL_COHORT:
@@ -283,6 +284,7 @@ class GroupTimeATT(Sensitive):
         if not known.any():
             raise InvalidData(f"no cell can be estimated, the first because of: {rows[0]['note']}")
         self._panel, self.n_units_ = panel, len(panel.first)
+        self._clusters = panel.cluster if len(np.unique(panel.cluster)) < len(panel.cluster) else None
         kept = [row for row, is_known in zip(rows, known, strict=True) if is_known]
         influence = np.column_stack([row["influence"] for row in kept])
         self._effects = Effects(
@@ -291,10 +293,12 @@ class GroupTimeATT(Sensitive):
         )  # fmt: skip
         self._times = np.array([panel.periods[row["period"]] for row in kept])
         self._names = [f"ATT({panel.label(row['group'])}, {panel.periods[row['period']]})" for row in kept]
-        self._exposed = expose(
-            self._effects, np.array([row["scale"] for row in kept]),
-            np.column_stack([row["scale_influence"] for row in kept]), tuple(self._names),
-        )  # fmt: skip
+        # What a confounder of strength 1 would do to each cell; the bounds are made when they are asked for.
+        scales = np.array([row["scale"] for row in kept])
+        self._shifts = replace(
+            self._effects, a=scales, influence=np.column_stack([row["scale_influence"] for row in kept])
+        )
+        self._exposed: Exposed | None = None
         self.influence_ = pd.DataFrame(influence, index=list(panel.units), columns=self._names)
         errors = np.full(len(rows), np.nan)
         errors[known] = self._estimate(self._effects.a, influence, self._names).std_error
@@ -341,7 +345,7 @@ class GroupTimeATT(Sensitive):
         panel = self._panel
         return Estimate(
             value=values, influence=influence, names=tuple(names), coords=coords or {}, sample_id=panel.sample_id,
-            clusters=panel.cluster if len(np.unique(panel.cluster)) < len(panel.cluster) else None,
+            clusters=self._clusters,
             kind="frequentist", estimand=estimand, method=f"GroupTimeATT ({self.method})",
             diagnostics={"units": len(panel.first), "cohorts": len(panel.cohorts), "periods": len(panel.clock)},
             warnings=getattr(self, "_notes", ()),
@@ -396,21 +400,37 @@ class GroupTimeATT(Sensitive):
     def _is_post(self) -> NDArray[np.bool_]:
         return np.asarray(self._effects.time >= self._effects.group)
 
-    def _quantities(self) -> tuple[Sequence[str], FloatArray]:
-        if not self._exposed.names:
+    def _expose(self) -> Exposed:
+        """Cells that a confounder would move, and the mean of those after treatment, as if all were moved alike."""
+        if self._exposed is not None:
+            return self._exposed
+        moved = self._shifts.a > 0
+        if not moved.any():
             raise InvalidParameter(
                 f"method must model the outcome for a sensitivity analysis, got {self.method!r} with covariates"
             )
-        return self._exposed.names, self._exposed.value
+        both = (self._effects, self._shifts)
+        found = {self._names[j]: [(one.a[j], one.influence[:, j]) for one in both] for j in np.flatnonzero(moved)}
+        if (moved & self._is_post()).any():
+            found["overall"] = [one.mean(self._is_post()) for one in both]
+        values = np.array([[value for value, _ in pair] for pair in found.values()])
+        cov = [
+            joint_covariance(self._estimate(value, np.column_stack([part for _, part in pair]), ["theta", "S"]))
+            for value, pair in zip(values, found.values(), strict=True)
+        ]
+        self._exposed = Exposed(tuple(found), values[:, 0], values[:, 1], np.array(cov))
+        return self._exposed
+
+    def _quantities(self) -> tuple[Sequence[str], FloatArray]:
+        exposed = self._expose()
+        return exposed.names, exposed.theta
 
     def _scale(self, j: int) -> float:
-        return float(self._exposed.scale[j])
+        return float(self._expose().scale[j])
 
     def _bound(self, j: int, signed: float) -> tuple[float, float]:
-        of = self._exposed
-        influence = of.influence[:, [j]] + signed * of.scale_influence[:, [j]]
-        est = self._estimate(np.array([of.value[j] + signed * of.scale[j]]), influence, [of.names[j]])
-        return float(est), float(est.std_error[0])
+        exposed, direction = self._expose(), np.array([1.0, signed])
+        return exposed.theta[j] + signed * exposed.scale[j], float(np.sqrt(direction @ exposed.cov[j] @ direction))
 
     def pretrend_test(self) -> WaldTest:
         """Wald test that all effects before treatment (and anticipation) are 0.
@@ -428,8 +448,6 @@ class GroupTimeATT(Sensitive):
             raise InvalidData("there is no cell before treatment to test")
         names = [name for name, is_pre in zip(self._names, pre, strict=True) if is_pre]
         est = self._estimate(self._effects.a[pre], self._effects.influence[:, pre], names)
-        from mcstat.core._algebra import joint_covariance
-
         cov = joint_covariance(est)
         rank = int(np.linalg.matrix_rank(cov, hermitian=True))
         statistic = float(est.value @ np.linalg.pinv(cov, hermitian=True) @ est.value)

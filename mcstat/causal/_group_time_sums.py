@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Averages", "Effects", "Exposed", "average", "expose"]
+__all__ = ["KINDS", "Averages", "Effects", "Exposed", "average"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -50,28 +50,20 @@ class Effects:
 
 @dataclass(frozen=True)
 class Exposed:
-    """Quantities that confounding could move by S times its strength: value and S (q,), their influence (n, q)."""
+    """Effects theta that confounding could move by its strength times S.
+
+    Attributes
+    ----------
+    names : tuple of str
+    theta, scale : ndarray, shape (q,)
+    cov : ndarray, shape (q, 2, 2)
+        Of theta and S.
+    """
 
     names: tuple[str, ...]
-    value: FloatArray
-    influence: FloatArray
+    theta: FloatArray
     scale: FloatArray
-    scale_influence: FloatArray
-
-
-def expose(effects: Effects, scale: FloatArray, scale_influence: FloatArray, names: tuple[str, ...]) -> Exposed:
-    """Cells that something could move, with S > 0, and the mean of all after treatment, as if all were moved alike."""
-    moved, post = scale > 0, np.isfinite(scale) & (effects.time >= effects.group)
-    shift = Effects(scale, scale_influence, effects.group, effects.time, effects.first, effects.weights)
-    named = tuple(name for name, is_moved in zip(names, moved, strict=True) if is_moved)
-    found = []
-    for one in (effects, shift):
-        values, influence = one.a[moved], one.influence[:, moved]
-        if (moved & post).any():
-            overall, part = one.mean(post)
-            values, influence = np.append(values, overall), np.column_stack([influence, part])
-        found += [values, influence]
-    return Exposed((*named, "overall") if (moved & post).any() else named, *found)
+    cov: FloatArray
 
 
 def average(effects: Effects, kind: str, post: BoolArray, balance_e: float | None, horizon: float) -> Averages:

@@ -129,8 +129,8 @@ def test_either_nuisance_may_be_wrong():
     assert float(est) > 1 + 6 * est.std_error[0]
 
 
-def one_study(seed, covariates):
-    data = sections(400, 3, seed, confounding=float(covariates))
+def one_study(seed, covariates, n=1500):
+    data = sections(n, 3, seed, confounding=float(covariates))
     data = {name: column[data["first_treated"] > 1] for name, column in data.items()}
     est = fit(data, data["X"] if covariates else None, **OLS).aggregate("dynamic")
     est = est[[name for name in est.names if name.startswith("e=")]]
