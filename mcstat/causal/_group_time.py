@@ -82,7 +82,7 @@ class GroupTimeATT(Sensitive):
     Attributes
     ----------
     cells_ : DataFrame
-        A row a cell: group, time, base, effect, standard error, numbers of treated and controls (of cross sections: rows
+        One row each: group, time, base, effect, standard error, treated and controls (of cross sections: rows
         of both periods), clipped propensities, the method used, and why there is no effect where there is none.
     influence_ : DataFrame, shape (n, cells)
         Influence values of units; index: units, or numbers of rows.
