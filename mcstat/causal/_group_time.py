@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 from warnings import warn
@@ -11,25 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcstat._version import __version__
-from mcstat.causal._group_time_cells import (
-    Cell,
-    Compared,
-    doubly_robust,
-    experimental,
-    list_cells,
-    outcome_regression,
-    weighting,
-)
+from mcstat.causal._group_time_cells import Cell, list_cells
+from mcstat.causal._group_time_effect import cell_effect
 from mcstat.causal._group_time_learn import CrossFits
-from mcstat.causal._group_time_sums import KINDS, Effects, average
+from mcstat.causal._group_time_sums import KINDS, Effects, Exposed, average
 from mcstat.causal._learners import make_learner
 from mcstat.causal._panel_data import from_frame
-from mcstat.causal._staggered import Staggered, read_staggered
+from mcstat.causal._sections import read_sections
+from mcstat.causal._sensitivity import Sensitive
+from mcstat.causal._staggered import Staggered, read_rows, read_staggered
 from mcstat.causal._two_way import two_way_effect
-from mcstat.core._algebra import WaldTest
-from mcstat.core.base import Estimator
+from mcstat.core._algebra import WaldTest, joint_covariance
 from mcstat.core.checks import check_integer, check_option, check_real
-from mcstat.core.errors import InvalidData, ReliabilityWarning
+from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import single_threaded
 from mcstat.core.rng import RandomState, entropy_of, root_seed
@@ -46,9 +41,11 @@ METHODS = ("dr", "reg", "ipw", "experimental")
 _SMALL_COHORT = 10
 # Below this the spread among the treated says next to nothing about their noise; of one unit it is 0.
 _FEW_TREATED = 5
+# Kept of each cell beside the row of ``cells_``: treated units in the period with fewer, and for the bounds.
+_HIDDEN = ("fewest", "influence", "scale", "scale_influence")
 
 
-class GroupTimeATT(Estimator):
+class GroupTimeATT(Sensitive):
     """Effect of a treatment that begins at different times: for each cohort in each period, and averaged.
 
     ATT(g, t) is the mean effect in period t on the units first treated in g. It is the change of their outcome since a
@@ -58,15 +55,18 @@ class GroupTimeATT(Estimator):
     ----------
     control : {"never", "not_yet"}
         Compare with units that are never treated, or with all that are not treated yet in either period.
+    panel : bool
+        False for repeated cross sections: every row is somebody observed once, and cohorts are compared between the
+        rows of two periods.
     anticipation : float
         How long before treatment its announcement may move the outcome, in the units of time.
     base_period : {"varying", "universal"}
         Before treatment, compare with the period before (each pre-treatment cell is a one-period placebo), or with the
         last period before treatment throughout (for event-study plots; that cell is exactly 0).
     method : {"dr", "reg", "ipw", "experimental"}
-        With covariates: doubly robust with cross-fitted learners; linear regression of the controls' changes; weights
-        of a logistic propensity; cross-fitted regressions of both arms under random assignment. Without covariates all
-        are differences of means.
+        With covariates: doubly robust with cross-fitted learners; linear regression of the controls' changes (of cross
+        sections: of their outcomes in each period); weights of a logistic propensity (in each period); cross-fitted
+        regressions of both arms under random assignment. Without covariates all are differences of means.
     learner_outcome, learner_propensity : str or object
         ``"auto"``, ``"series"``, ``"splines"``, ``"lasso"``, ``"ols"``, ``"hgb"``, ``"forest"``, or anything with
         ``fit`` and ``predict`` (``predict_proba``), for "dr" and "experimental".
@@ -82,10 +82,10 @@ class GroupTimeATT(Estimator):
     Attributes
     ----------
     cells_ : DataFrame
-        A row a cell: group, time, base, effect, standard error, numbers of treated and controls, clipped propensities,
-        the method used, and why there is no effect where there is none.
+        One row each: group, time, base, effect, standard error, treated and controls (of cross sections: rows
+        of both periods), clipped propensities, the method used, and why there is no effect where there is none.
     influence_ : DataFrame, shape (n, cells)
-        Influence values of units; index: units.
+        Influence values of units; index: units, or numbers of rows.
     n_units_ : int
 
     Warns
@@ -103,7 +103,17 @@ class GroupTimeATT(Estimator):
 
     Without covariates, with never-treated controls and the universal base, effects by time since treatment are those of
     Sun and Abraham (2021). ``conf_int(joint=True)`` of every Estimate is the band for all its quantities at once. Units
-    are the sampling units, or clusters of them. Repeated cross sections are not covered.
+    are the sampling units, or clusters of them.
+
+    With repeated cross sections an effect is the difference of two comparisons of outcomes, in the period and in its
+    base; "dr" is the first of the doubly robust estimators of Sant'Anna and Zhao (2020) for them, with the propensity
+    learnt from the rows of both periods. One more assumption is needed: who is of a cohort, and with which covariates,
+    does not change between the periods. Shares of cohorts are those among all rows. The same rows as a panel give
+    smaller errors where a unit's outcomes are alike.
+
+    ``sensitivity`` and ``robustness_value`` bound every cell and the "simple" average, ``"overall"``, for which the
+    worst happens in all cells at once. What is left unexplained of the treated is taken around the controls' regression
+    and one effect: where effects differ between units, that is more than it need be, and the bounds are wider.
 
     References
     ----------
@@ -129,6 +139,7 @@ class GroupTimeATT(Estimator):
         self,
         control: str = "never",
         *,
+        panel: bool = True,
         anticipation: float = 0.0,
         base_period: str = "varying",
         method: str = "dr",
@@ -142,6 +153,7 @@ class GroupTimeATT(Estimator):
         random_state: RandomState = None,
     ) -> None:
         self.control = control
+        self.panel = panel
         self.anticipation = anticipation
         self.base_period = base_period
         self.method = method
@@ -176,12 +188,13 @@ class GroupTimeATT(Estimator):
         X : array_like or data frame, shape (n, p), optional
             Covariates. Only their values in base periods are used, so none is later than the treatment.
         unit, time : array_like, shape (n,)
-            Time: numbers, dates, or labels that sort.
+            Time: numbers, dates, or labels that sort. With ``panel=False`` unit may be left out; where it is given,
+            rows of one unit share a fold and, unless ``cluster`` is given, a cluster.
         first_treated : array_like, shape (n,)
             When the unit of the row was first treated, in every row of the unit; NaN, infinity, NaT or (where all times
             are positive) 0 for never.
         weights, cluster : array_like, shape (n,), optional
-            Constant within units.
+            Constant within units of a panel.
         data : data frame, optional
             All other arguments are then names of its columns, ``outcome`` and ``covariates`` in place of y and X.
 
@@ -202,9 +215,8 @@ class GroupTimeATT(Estimator):
             found = from_frame(data, outcome, outcome, covariates, **named)  # type: ignore[arg-type]
             y, X = found["y"], found["X"]
             unit, time, first_treated, weights, cluster = (found[name] for name in named)
-        panel = read_staggered(
-            y, X, unit=unit, time=time, first_treated=first_treated, weights=weights, cluster=cluster
-        )
+        rows = read_rows(y, X, time=time, first_treated=first_treated, weights=weights, cluster=cluster)
+        panel = read_staggered(rows, unit) if self.panel else read_sections(rows, unit)
         root = root_seed(self.random_state)
         self._entropy = entropy_of(root)
         cells = list_cells(panel, self.control, float(self.anticipation), self.base_period == "universal")
@@ -212,8 +224,8 @@ class GroupTimeATT(Estimator):
             fits = CrossFits(
                 panel, cells, self._learners(panel, cells), self.n_folds, self.n_rep, self.n_jobs, root, "GroupTimeATT"
             )
-            rows = [self._cell(panel, cell, fits) for cell in cells]
-        self._keep(panel, cells, rows)
+            table = [self._cell(panel, cell, fits) for cell in cells]
+        self._keep(panel, table)
         self._seconds = perf_counter() - started
         for note in self._notes:
             warn(note, ReliabilityWarning, stacklevel=2)
@@ -221,6 +233,8 @@ class GroupTimeATT(Estimator):
 
     def _check(self) -> None:
         check_option("control", self.control, ("never", "not_yet"))
+        if not isinstance(self.panel, bool):
+            raise InvalidParameter(f"panel must be True or False, got {self.panel!r}")
         check_real("anticipation", self.anticipation, 0.0)
         check_option("base_period", self.base_period, ("varying", "universal"))
         check_option("method", self.method, METHODS)
@@ -239,68 +253,56 @@ class GroupTimeATT(Estimator):
         return {"outcome": self.learner_outcome, "outcome_treated": self.learner_outcome}
 
     def _cell(self, panel: Staggered, cell: Cell, fits: CrossFits) -> dict[str, Any]:
-        """One row of ``cells_``, with the influence values of all units under ``"influence"``."""
-        n_treated, n_control = int(cell.treated.sum()), int(cell.control.sum())
+        """One row of ``cells_``, and what is not shown there: see ``_HIDDEN``."""
+        parts, n = panel.parts(cell.period, cell.base), len(panel.first)
+        fewest = min(int((cell.treated & part.seen).sum()) for part in parts)
         row: dict[str, Any] = {
-            "group": cell.group, "period": cell.period, "base": cell.base, "effect": np.nan, "n_treated": n_treated,
-            "n_control": n_control, "clipped": 0, "method": self.method if panel.covariates else "means", "note": "",
-            "influence": np.zeros(len(panel.first)),
+            "group": cell.group, "period": cell.period, "base": cell.base, "effect": np.nan,
+            "n_treated": int(cell.treated.sum()), "n_control": int(cell.control.sum()), "clipped": 0,
+            "method": self.method if panel.covariates else "means", "note": "", "fewest": fewest,
+            "influence": np.zeros(n), "scale": np.nan, "scale_influence": np.zeros(n),
         }  # fmt: skip
         if cell.base == cell.period:
-            return row | {"effect": 0.0, "note": "base period"}
-        if n_treated == 0 or n_control == 0:
-            return row | {"note": "no treated units" if n_treated == 0 else "no control units"}
-        if self.method == "dr" and panel.covariates and n_treated < _SMALL_COHORT:
+            return row | {"effect": 0.0, "scale": 0.0, "note": "base period"}
+        if lacks := cell.lacks(parts):
+            return row | {"note": lacks}
+        if self.method == "dr" and panel.covariates and fewest < _SMALL_COHORT:
             row["method"] = "reg"
         try:
-            effect, influence, clipped = self._effect(panel, cell, row["method"], fits)
+            found = cell_effect(panel, cell, row["method"], fits, self.n_rep, self.clip, self.normalize)
         except InvalidData as error:
             return row | {"note": str(error)}
-        row["influence"][cell.compared] = influence * len(panel.first) / len(influence)
-        return row | {"effect": effect, "clipped": clipped}
+        return row | {
+            "effect": found.value, "clipped": found.clipped, "influence": found.influence, "scale": found.scale,
+            "scale_influence": found.scale_influence,
+        }  # fmt: skip
 
-    def _effect(self, panel: Staggered, cell: Cell, method: str, fits: CrossFits) -> tuple[float, FloatArray, int]:
-        """Effect, influence values on the units compared, number of clipped propensities."""
-        units = np.flatnonzero(cell.compared)
-        dy = panel.Y[units, cell.period] - panel.Y[units, cell.base]
-        design = np.column_stack([np.ones(len(units)), panel.X[units, cell.base]])
-        c = Compared(dy, cell.treated[units].astype(np.float64), panel.weights[units], design)
-        if method in ("means", "reg"):
-            return *outcome_regression(c), 0
-        if method == "ipw":
-            return weighting(c, self.clip)
-        found, clipped = [], 0
-        for k in range(self.n_rep):
-            mu = fits.outcome(cell, k)[units]
-            if method == "experimental":
-                found.append(experimental(c, mu, fits.outcome_treated(cell, k)[units]))
-                continue
-            raw = fits.propensity(cell, k)[units]
-            p = np.clip(raw, self.clip, 1.0 - self.clip)
-            clipped = max(clipped, int(np.sum(p != raw)))
-            found.append(doubly_robust(c, mu, p, self.normalize))
-        return float(np.mean([one[0] for one in found])), np.mean([one[1] for one in found], axis=0), clipped
-
-    def _keep(self, panel: Staggered, cells: Sequence[Cell], rows: list[dict[str, Any]]) -> None:
+    def _keep(self, panel: Staggered, rows: list[dict[str, Any]]) -> None:
         import pandas as pd
 
         known = np.array([np.isfinite(row["effect"]) for row in rows], dtype=bool)
         if not known.any():
             raise InvalidData(f"no cell can be estimated, the first because of: {rows[0]['note']}")
-        n = len(panel.first)
-        self._panel, self._known = panel, [row for row, is_known in zip(rows, known, strict=True) if is_known]
-        influence = np.column_stack([row["influence"] for row in self._known])
+        self._panel, self.n_units_ = panel, len(panel.first)
+        self._clusters = panel.cluster if len(np.unique(panel.cluster)) < len(panel.cluster) else None
+        kept = [row for row, is_known in zip(rows, known, strict=True) if is_known]
+        influence = np.column_stack([row["influence"] for row in kept])
         self._effects = Effects(
-            np.array([row["effect"] for row in self._known]), influence,
-            np.array([row["group"] for row in self._known]),
-            np.array([panel.clock[row["period"]] for row in self._known]), panel.first, panel.weights,
+            np.array([row["effect"] for row in kept]), influence, np.array([row["group"] for row in kept]),
+            panel.clock[[row["period"] for row in kept]], panel.first, panel.weights,
         )  # fmt: skip
-        self._names = [f"ATT({panel.label(row['group'])}, {panel.periods[row['period']]})" for row in self._known]
+        self._times = np.array([panel.periods[row["period"]] for row in kept])
+        self._names = [f"ATT({panel.label(row['group'])}, {panel.periods[row['period']]})" for row in kept]
+        # What a confounder of strength 1 would do to each cell; the bounds are made when they are asked for.
+        scales = np.array([row["scale"] for row in kept])
+        self._shifts = replace(
+            self._effects, a=scales, influence=np.column_stack([row["scale_influence"] for row in kept])
+        )
+        self._exposed: Exposed | None = None
         self.influence_ = pd.DataFrame(influence, index=list(panel.units), columns=self._names)
-        self.n_units_ = n
         errors = np.full(len(rows), np.nan)
         errors[known] = self._estimate(self._effects.a, influence, self._names).std_error
-        table = pd.DataFrame([{key: row[key] for key in row if key != "influence"} for row in rows])
+        table = pd.DataFrame([{key: row[key] for key in row if key not in _HIDDEN} for row in rows])
         table.insert(0, "time", [panel.periods[period] for period in table.pop("period")])
         table["group"] = [panel.label(group) for group in table["group"]]
         table["base"] = [panel.periods[base] for base in table["base"]]
@@ -316,7 +318,7 @@ class GroupTimeATT(Estimator):
         if small:
             labels = ", ".join(self._panel.label(group) for group in sorted(small))
             doubts.append(f"cohort(s) {labels} have fewer than {_SMALL_COHORT} units: linear regression, no propensity")
-        few = sorted({row["group"] for row in rows if 0 < row["n_treated"] < _FEW_TREATED})
+        few = sorted({row["group"] for row in rows if 0 < row["fewest"] < _FEW_TREATED})
         if few:
             labels = ", ".join(self._panel.label(group) for group in few)
             doubts.append(
@@ -343,7 +345,7 @@ class GroupTimeATT(Estimator):
         panel = self._panel
         return Estimate(
             value=values, influence=influence, names=tuple(names), coords=coords or {}, sample_id=panel.sample_id,
-            clusters=panel.cluster if len(np.unique(panel.cluster)) < len(panel.cluster) else None,
+            clusters=self._clusters,
             kind="frequentist", estimand=estimand, method=f"GroupTimeATT ({self.method})",
             diagnostics={"units": len(panel.first), "cohorts": len(panel.cohorts), "periods": len(panel.clock)},
             warnings=getattr(self, "_notes", ()),
@@ -355,11 +357,8 @@ class GroupTimeATT(Estimator):
         )  # fmt: skip
 
     def _make_estimate(self) -> Estimate:
-        labels = [self._panel.label(group) for group in self._effects.group]
-        coords = {
-            "group": np.array(labels),
-            "time": np.array([self._panel.periods[row["period"]] for row in self._known]),
-        }
+        labels = np.array([self._panel.label(group) for group in self._effects.group])
+        coords = {"group": labels, "time": self._times}
         return self._estimate(self._effects.a, self._effects.influence, self._names, coords)
 
     def aggregate(self, kind: str = "simple", *, balance_e: float | None = None) -> Estimate:
@@ -401,6 +400,38 @@ class GroupTimeATT(Estimator):
     def _is_post(self) -> NDArray[np.bool_]:
         return np.asarray(self._effects.time >= self._effects.group)
 
+    def _expose(self) -> Exposed:
+        """Cells that a confounder would move, and the mean of those after treatment, as if all were moved alike."""
+        if self._exposed is not None:
+            return self._exposed
+        moved = self._shifts.a > 0
+        if not moved.any():
+            raise InvalidParameter(
+                f"method must model the outcome for a sensitivity analysis, got {self.method!r} with covariates"
+            )
+        both = (self._effects, self._shifts)
+        found = {self._names[j]: [(one.a[j], one.influence[:, j]) for one in both] for j in np.flatnonzero(moved)}
+        if (moved & self._is_post()).any():
+            found["overall"] = [one.mean(self._is_post()) for one in both]
+        values = np.array([[value for value, _ in pair] for pair in found.values()])
+        cov = [
+            joint_covariance(self._estimate(value, np.column_stack([part for _, part in pair]), ["theta", "S"]))
+            for value, pair in zip(values, found.values(), strict=True)
+        ]
+        self._exposed = Exposed(tuple(found), values[:, 0], values[:, 1], np.array(cov))
+        return self._exposed
+
+    def _quantities(self) -> tuple[Sequence[str], FloatArray]:
+        exposed = self._expose()
+        return exposed.names, exposed.theta
+
+    def _scale(self, j: int) -> float:
+        return float(self._expose().scale[j])
+
+    def _bound(self, j: int, signed: float) -> tuple[float, float]:
+        exposed, direction = self._expose(), np.array([1.0, signed])
+        return exposed.theta[j] + signed * exposed.scale[j], float(np.sqrt(direction @ exposed.cov[j] @ direction))
+
     def pretrend_test(self) -> WaldTest:
         """Wald test that all effects before treatment (and anticipation) are 0.
 
@@ -417,8 +448,6 @@ class GroupTimeATT(Estimator):
             raise InvalidData("there is no cell before treatment to test")
         names = [name for name, is_pre in zip(self._names, pre, strict=True) if is_pre]
         est = self._estimate(self._effects.a[pre], self._effects.influence[:, pre], names)
-        from mcstat.core._algebra import joint_covariance
-
         cov = joint_covariance(est)
         rank = int(np.linalg.matrix_rank(cov, hermitian=True))
         statistic = float(est.value @ np.linalg.pinv(cov, hermitian=True) @ est.value)

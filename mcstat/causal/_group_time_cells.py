@@ -1,24 +1,34 @@
 """The effect on one cohort in one period: who is compared with whom, and the estimators of that comparison.
 
-A cell compares the change of the outcome since a base period, dY, between the cohort (D = 1) and its controls (D = 0),
-with weights w of the units. Each estimator gives the effect and its influence values on the units compared.
+A cell compares the change of the outcome since a base period between the cohort (D = 1) and its controls (D = 0), with
+weights w of the units. In a panel that is one comparison, of the units' own changes; in repeated cross sections it is
+the difference of two, of outcomes in the period and in its base. The estimators below are those of one comparison.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcstat.causal._staggered import Staggered
+from mcstat.causal._staggered import Part, Staggered
 from mcstat.core.errors import InvalidData
 
-__all__ = ["Cell", "Compared", "doubly_robust", "experimental", "list_cells", "outcome_regression", "weighting"]
+__all__ = [
+    "Cell",
+    "Compared",
+    "Found",
+    "doubly_robust",
+    "experimental",
+    "list_cells",
+    "outcome_regression",
+    "weighting",
+]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-Found = tuple[float, FloatArray]
 
 _NEWTON_STEPS, _SETTLED = 50, 1e-10
 
@@ -34,7 +44,7 @@ class Cell:
     period, base : int
         Places of the period and of its base; equal where the effect is zero by definition.
     treated, control : ndarray of bool, shape (n,)
-        Units observed in both periods.
+        Units whose observations tell of the change between the two.
     """
 
     group: float
@@ -48,20 +58,52 @@ class Cell:
         """Units that take part, (n,)."""
         return self.treated | self.control
 
+    def lacks(self, parts: Sequence[Part]) -> str:
+        """Which side has no units in some part, or nothing."""
+        if not all((self.treated & part.seen).any() for part in parts):
+            return "no treated units"
+        return "" if all((self.control & part.seen).any() for part in parts) else "no control units"
+
 
 @dataclass(frozen=True)
 class Compared:
-    """The units of a cell: change of the outcome, treated or not, weights and constant-and-covariates; (m,), (m, p)."""
+    """The units of a comparison: what is compared, treated or not, weights, constant and covariates; (m,), (m, p)."""
 
-    dy: FloatArray
+    y: FloatArray
     d: FloatArray
     w: FloatArray
     design: FloatArray
 
 
+@dataclass(frozen=True)
+class Found:
+    """An effect with what its error and its sensitivity to confounding come from.
+
+    Attributes
+    ----------
+    effect : float
+    influence : ndarray, shape (m,)
+    residual : ndarray, shape (m,), or None
+        Of the outcome given covariates and treatment; None where the outcome has no model.
+    riesz : ndarray, shape (m,), or None
+        Representer alpha: without a model of the outcome the effect is the mean of w alpha y.
+    moment : ndarray, shape (m,), or None
+        Whose weighted mean is that of alpha^2 with less noise.
+    clipped : int
+        Propensities that were.
+    """
+
+    effect: float
+    influence: FloatArray
+    residual: FloatArray | None = None
+    riesz: FloatArray | None = None
+    moment: FloatArray | None = None
+    clipped: int = 0
+
+
 def list_cells(panel: Staggered, control: str, anticipation: float, universal: bool) -> list[Cell]:
     """Every cohort in every period that has a base."""
-    cells, seen = [], np.isfinite(panel.Y)
+    cells = []
     for group in panel.cohorts:
         before = int(np.searchsorted(panel.clock, group - anticipation)) - 1
         for period in range(len(panel.clock)):
@@ -75,60 +117,65 @@ def list_cells(panel: Staggered, control: str, anticipation: float, universal: b
             # Treated after the last period is never treated as far as can be seen.
             start = panel.clock[-1] if control == "never" else latest
             free = panel.first > start + anticipation
-            both = seen[:, period] & seen[:, base]
+            seen = np.any([part.seen for part in panel.parts(period, base)], axis=0)
             of_group = panel.first == group
-            cells.append(Cell(float(group), period, base, both & of_group, both & free & ~of_group))
+            cells.append(Cell(float(group), period, base, seen & of_group, seen & free & ~of_group))
     return cells
 
 
-def doubly_robust(c: Compared, mu: FloatArray, p: FloatArray, normalize: bool) -> Found:
-    """Sant'Anna and Zhao (2020): residuals of the controls' regression mu, weighted by the odds of p."""
-    residual, odds = c.dy - mu, c.w * p * (1.0 - c.d) / (1.0 - p)
-    treated = c.w * c.d / np.mean(c.w * c.d)
+def doubly_robust(c: Compared, mu: FloatArray, propensity: FloatArray, clip: float, normalize: bool) -> Found:
+    """Sant'Anna and Zhao (2020): residuals of the controls' regression mu, weighted by the propensity's odds."""
+    p = np.clip(propensity, clip, 1.0 - clip)
+    residual, odds, n_treated = c.y - mu, p / (1.0 - p), np.mean(c.w * c.d)
+    n_control = np.mean(c.w * (1.0 - c.d) * odds) if normalize else n_treated
+    treated, control = c.d / n_treated, (1.0 - c.d) * odds / n_control
+    effect, influence = _difference(residual, c.w * treated, c.w * control)
     if not normalize:
-        weight = (c.w * c.d - odds) / np.mean(c.w * c.d)
-        effect = float(np.mean(weight * residual))
-        return effect, weight * residual - treated * effect
-    return _difference(residual, treated, odds / odds.mean())
+        effect = float(np.mean(c.w * (treated - control) * residual))
+        influence = c.w * (treated - control) * residual - c.w * treated * effect
+    return Found(
+        effect, influence, residual - c.d * np.mean(c.w * treated * residual), treated - control,
+        treated * (1.0 / n_treated + odds / n_control), int(np.sum(p != propensity)),
+    )  # fmt: skip
 
 
 def experimental(c: Compared, mu: FloatArray, mu_treated: FloatArray) -> Found:
     """Chang (2020) under random assignment: regressions of both arms, no propensity."""
-    treated, control = c.w * c.d / np.mean(c.w * c.d), c.w * (1.0 - c.d) / np.mean(c.w * (1.0 - c.d))
-    effect, influence = _difference(c.dy - mu, treated, control)
+    treated, control = c.d / np.mean(c.w * c.d), (1.0 - c.d) / np.mean(c.w * (1.0 - c.d))
+    effect, influence = _difference(c.y - mu, c.w * treated, c.w * control)
     gap = mu_treated - mu
-    everybody = c.w / c.w.mean()
-    more, more_influence = _difference(gap, everybody, treated)
-    return effect + more, influence + more_influence
+    more, more_influence = _difference(gap, c.w / c.w.mean(), c.w * treated)
+    return Found(effect + more, influence + more_influence, c.y - mu - c.d * gap, treated - control)
 
 
 def outcome_regression(c: Compared) -> Found:
-    """Linear regression of the controls' change on covariates; without covariates the difference of means."""
-    treated, control = c.w * c.d / np.mean(c.w * c.d), c.w * (1.0 - c.d)
-    bread = _inverse(c.design.T @ (control[:, None] * c.design) / len(c.dy))
-    slopes = bread @ (c.design.T @ (control * c.dy)) / len(c.dy)
-    residual = c.dy - c.design @ slopes
-    effect = float(np.mean(treated * residual))
-    # What the regression's own error adds.
-    towards = (treated @ c.design) / len(c.dy)
-    return effect, treated * (residual - effect) - control * residual * (c.design @ (bread @ towards))
+    """Linear regression of the controls on covariates; without covariates the difference of means."""
+    treated, control = c.d / np.mean(c.w * c.d), c.w * (1.0 - c.d)
+    bread = _inverse(c.design.T @ (control[:, None] * c.design) / len(c.y))
+    slopes = bread @ (c.design.T @ (control * c.y)) / len(c.y)
+    residual = c.y - c.design @ slopes
+    effect = float(np.mean(c.w * treated * residual))
+    # Weights that the regression gives to controls: they have the mean of the treated in every covariate.
+    riesz = treated - (1.0 - c.d) * (c.design @ (bread @ ((c.w * treated) @ c.design) / len(c.y)))
+    centred = residual - c.d * effect
+    return Found(effect, c.w * riesz * centred, centred, riesz)
 
 
-def weighting(c: Compared, clip: float) -> tuple[float, FloatArray, int]:
-    """Odds of a logistic propensity as the controls' weights; also how many propensities were clipped."""
+def weighting(c: Compared, clip: float) -> Found:
+    """Odds of a logistic propensity as the controls' weights."""
     p, bread = _logistic(c)
     clipped = np.clip(p, clip, 1.0 - clip)
     treated, odds = c.w * c.d / np.mean(c.w * c.d), c.w * clipped * (1.0 - c.d) / (1.0 - clipped)
     control = odds / odds.mean()
-    effect, influence = _difference(c.dy, treated, control)
+    effect, influence = _difference(c.y, treated, control)
     # What the propensity's own error adds.
-    centred = control * (c.dy - np.mean(control * c.dy))
-    towards = (centred @ c.design) / len(c.dy)
+    centred = control * (c.y - np.mean(control * c.y))
+    towards = (centred @ c.design) / len(c.y)
     influence = influence - c.w * (c.d - p) * (c.design @ (bread @ towards))
-    return effect, influence, int(np.sum(clipped != p))
+    return Found(effect, influence, clipped=int(np.sum(clipped != p)))
 
 
-def _difference(values: FloatArray, treated: FloatArray, control: FloatArray) -> Found:
+def _difference(values: FloatArray, treated: FloatArray, control: FloatArray) -> tuple[float, FloatArray]:
     """Difference of two weighted means, the weights of mean 1."""
     above, below = np.mean(treated * values), np.mean(control * values)
     return float(above - below), treated * (values - above) - control * (values - below)
@@ -139,8 +186,8 @@ def _logistic(c: Compared) -> tuple[FloatArray, FloatArray]:
     slopes = np.zeros(c.design.shape[1])
     for _ in range(_NEWTON_STEPS):
         p = 1.0 / (1.0 + np.exp(-np.clip(c.design @ slopes, -30.0, 30.0)))
-        bread = _inverse(c.design.T @ ((c.w * p * (1.0 - p))[:, None] * c.design) / len(c.dy))
-        step = bread @ (c.design.T @ (c.w * (c.d - p))) / len(c.dy)
+        bread = _inverse(c.design.T @ ((c.w * p * (1.0 - p))[:, None] * c.design) / len(c.y))
+        step = bread @ (c.design.T @ (c.w * (c.d - p))) / len(c.y)
         slopes = slopes + step
         if np.max(np.abs(step)) < _SETTLED * (1.0 + np.max(np.abs(slopes))):
             break

@@ -13,7 +13,7 @@ from mcstat.causal._folds import Folds, given_folds
 from mcstat.causal._group_time_cells import Cell
 from mcstat.causal._learners import Design
 from mcstat.causal._nuisance import Nuisance, learn
-from mcstat.causal._staggered import Staggered
+from mcstat.causal._staggered import Part, Staggered
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.core.rng import Purpose, child_seed, stream
 
@@ -64,19 +64,21 @@ class CrossFits:
         if not learners:
             return
         self.folds = [
-            given_folds(_deal(panel.first, n_folds, stream(root, name, Purpose.FOLDS, k)), len(panel.first))
+            given_folds(
+                _deal(panel.first, panel.together, n_folds, stream(root, name, Purpose.FOLDS, k)), len(panel.first)
+            )
             for k in range(n_rep)
         ]
         self._wanted = {kind: self._targets(kind, cells) for kind in learners}
         self._found: dict[tuple[str, int], dict[Any, FloatArray]] = {}
 
-    def outcome(self, cell: Cell, k: int) -> FloatArray:
-        """Predicted change of controls, (n,), by splitting k."""
-        return self._get("outcome", cell, k)
+    def outcome(self, cell: Cell, part: Part, k: int) -> FloatArray:
+        """Predicted values of controls, (n,), by splitting k."""
+        return self._get("outcome", cell, part, k)
 
-    def outcome_treated(self, cell: Cell, k: int) -> FloatArray:
-        """Predicted change of the treated, (n,)."""
-        return self._get("outcome_treated", cell, k)
+    def outcome_treated(self, cell: Cell, part: Part, k: int) -> FloatArray:
+        """Predicted values of the treated, (n,)."""
+        return self._get("outcome_treated", cell, part, k)
 
     def propensity(self, cell: Cell, k: int) -> FloatArray:
         """Probability of being of the cohort among those compared, (n,)."""
@@ -84,33 +86,28 @@ class CrossFits:
         fewest = min(int((cell.treated & folds.training_rows(j)).sum()) for j in range(folds.n_folds))
         if fewest < _FEWEST_TREATED:
             raise InvalidData(f"fewer than {_FEWEST_TREATED} treated units in a training fold")
-        return self._get("propensity", cell, k)
+        return self._get("propensity", cell, None, k)
 
-    def _get(self, kind: str, cell: Cell, k: int) -> FloatArray:
+    def _get(self, kind: str, cell: Cell, part: Part | None, k: int) -> FloatArray:
         if (kind, k) not in self._found:
             self._found[kind, k] = self._learn(kind, self.folds[k], k)
-        return self._found[kind, k][self._key(kind, cell)]
-
-    def _key(self, kind: str, cell: Cell) -> Any:
-        """What a nuisance function of a cell depends on; equal for cells that share it."""
-        mask = {"outcome": cell.control, "outcome_treated": cell.treated, "propensity": cell.compared}[kind]
-        of_target = cell.group if kind == "propensity" else cell.period
-        return cell.base, mask.tobytes(), of_target
+        return self._found[kind, k][_key(cell, part, _learnt_from(kind, cell, part))]
 
     def _targets(self, kind: str, cells: Sequence[Cell]) -> dict[Any, tuple[FloatArray, FloatArray, FloatArray]]:
         """Covariates (n, p), weights (n,) that are 0 where there is nothing to learn from, and target (n,), by key."""
         panel, wanted = self.panel, {}
         for cell in cells:
-            key = self._key(kind, cell)
-            if cell.base == cell.period or not (cell.treated.any() and cell.control.any()) or key in wanted:
+            parts = panel.parts(cell.period, cell.base)
+            if cell.base == cell.period or cell.lacks(parts):
                 continue
-            if kind == "propensity":
-                mask, target = cell.compared, cell.treated.astype(np.float64)
-            else:
-                mask = cell.control if kind == "outcome" else cell.treated
-                target = np.where(mask, panel.Y[:, cell.period] - panel.Y[:, cell.base], 0.0)
-            X = np.where(np.isfinite(panel.X[:, cell.base]), panel.X[:, cell.base], 0.0)
-            wanted[key] = self._share(X), self._share(np.where(mask, panel.weights, 0.0)), target
+            for part in (None,) if kind == "propensity" else parts:
+                mask = _learnt_from(kind, cell, part)
+                key = _key(cell, part, mask)
+                if key in wanted:
+                    continue
+                target = cell.treated.astype(np.float64) if part is None else np.where(mask, part.values, 0.0)
+                X = panel.covariates_at(cell.base)
+                wanted[key] = self._share(X), self._share(np.where(mask, panel.weights, 0.0)), target
         return wanted
 
     def _share(self, array: FloatArray) -> Any:
@@ -140,13 +137,28 @@ class CrossFits:
         return found
 
 
-def _deal(first: FloatArray, n_folds: int, rng: np.random.Generator) -> IntArray:
-    """A fold for each unit, (n,): every cohort is spread over all folds."""
-    if n_folds > len(first):
-        raise InvalidParameter(f"n_folds must be at most the number of units, {len(first)}, got {n_folds}")
+def _learnt_from(kind: str, cell: Cell, part: Part | None) -> BoolArray:
+    """Units that a nuisance function is learnt from, (n,)."""
+    if part is None:
+        return cell.compared
+    return part.seen & (cell.control if kind == "outcome" else cell.treated)
+
+
+def _key(cell: Cell, part: Part | None, mask: BoolArray) -> Any:
+    """What a nuisance function of a cell depends on; equal for cells that share it."""
+    return mask.tobytes(), (cell.base, cell.group) if part is None else part.key
+
+
+def _deal(first: FloatArray, together: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:
+    """A fold for each unit, (n,), one for those that belong together: every cohort is spread over all folds."""
     labels, dealt = np.empty(len(first), dtype=np.int64), 0
     for cohort in np.unique(first):
-        members = rng.permutation(np.flatnonzero(first == cohort))
-        labels[members] = (dealt + np.arange(len(members))) % n_folds
-        dealt += len(members)
+        members = np.flatnonzero(first == cohort)
+        codes, which = np.unique(together[members], return_inverse=True)
+        place = np.empty(len(codes), dtype=np.int64)
+        place[rng.permutation(len(codes))] = np.arange(len(codes))
+        labels[members] = (dealt + place[which]) % n_folds
+        dealt += len(codes)
+    if n_folds > dealt:
+        raise InvalidParameter(f"n_folds must be at most the number of units, {dealt}, got {n_folds}")
     return labels

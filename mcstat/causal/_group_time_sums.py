@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Averages", "Effects", "average"]
+__all__ = ["KINDS", "Averages", "Effects", "Exposed", "average"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -46,6 +46,24 @@ class Effects:
     def plain_mean(self, cells: BoolArray) -> tuple[float, FloatArray]:
         """Mean of some cells with equal weights."""
         return float(self.a[cells].mean()), self.influence[:, cells].mean(axis=1)
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """Effects theta that confounding could move by its strength times S.
+
+    Attributes
+    ----------
+    names : tuple of str
+    theta, scale : ndarray, shape (q,)
+    cov : ndarray, shape (q, 2, 2)
+        Of theta and S.
+    """
+
+    names: tuple[str, ...]
+    theta: FloatArray
+    scale: FloatArray
+    cov: FloatArray
 
 
 def average(effects: Effects, kind: str, post: BoolArray, balance_e: float | None, horizon: float) -> Averages:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from mcstat.causal._base import DoubleML
 from mcstat.causal._panel_data import Panel
 from mcstat.causal._solve import aggregate, covariance
+from mcstat.core.base import Estimator
 from mcstat.core.checks import check_level, check_real
 from mcstat.core.errors import InvalidParameter
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Bounded", "Loss", "robustness_value"]
+__all__ = ["Bounded", "Loss", "Sensitive", "loss", "robustness_value"]
 
 FloatArray = NDArray[np.float64]
 
@@ -60,7 +61,8 @@ def loss(residual: FloatArray, riesz: FloatArray, moment: FloatArray | None, w: 
     if moment is not None and (debiased := float(share @ (2.0 * moment - riesz**2))) > 0:
         nu2, psi_nu2 = debiased, 2.0 * moment - riesz**2 - debiased
     scale = float(np.sqrt(sigma2 * nu2))
-    psi = (sigma2 * psi_nu2 + nu2 * (residual**2 - sigma2)) / (2.0 * scale)
+    # Without residuals there is nothing to lose.
+    psi = (sigma2 * psi_nu2 + nu2 * (residual**2 - sigma2)) / (2.0 * scale if scale > 0 else 1.0)
     return Loss(sigma2, nu2, scale, share * psi)
 
 
@@ -70,18 +72,20 @@ def robustness_value(distance: float) -> float:
     return float((-k2 + np.sqrt(k2**2 + 4.0 * k2)) / 2.0)
 
 
-class Bounded(DoubleML):
-    """Adds sensitivity analysis to an estimator that knows its residuals and Riesz representer."""
+class Sensitive(Estimator):
+    """Sensitivity analysis of quantities whose bounds are value +- strength S."""
 
-    _panel: Panel
+    def _quantities(self) -> tuple[Sequence[str], FloatArray]:
+        """Names and values, (q,)."""
+        raise TypeError(f"{type(self).__name__} must define _quantities")
 
-    def _losses(self) -> list[list[Loss]]:
-        """For each splitting, that of each quantity."""
-        raise TypeError(f"{type(self).__name__} must define _losses")
+    def _scale(self, j: int) -> float:
+        """S of quantity j."""
+        raise TypeError(f"{type(self).__name__} must define _scale")
 
-    def _refit_without(self, panel: Panel) -> Any:
-        """A clone, fitted on the same rows and folds with other covariates."""
-        raise TypeError(f"{type(self).__name__} must define _refit_without")
+    def _bound(self, j: int, signed: float) -> tuple[float, float]:
+        """Value of quantity j + signed S, and its error."""
+        raise TypeError(f"{type(self).__name__} must define _bound")
 
     def sensitivity(self, cf_y: float, cf_d: float, rho: float = 1.0, *, level: float = 0.95) -> pd.DataFrame:
         """Bounds on the effects if a confounder was left out.
@@ -114,10 +118,10 @@ class Bounded(DoubleML):
         cf_y = check_real("cf_y", cf_y, 0.0, 1.0, closed="left")
         cf_d = check_real("cf_d", cf_d, 0.0, 1.0, closed="left")
         strength = abs(check_real("rho", rho, -1.0, 1.0)) * np.sqrt(cf_y * cf_d / (1.0 - cf_d))
-        rows = [self._bounds(j, strength, check_level(level)) for j in range(len(self._theta))]
-        columns = ["lower", "upper", "conf_low", "conf_high"]
-        table = pd.DataFrame(rows, columns=columns, index=list(self._sample.names))
-        table.insert(0, "theta", self._theta)
+        names, thetas = self._quantities()
+        rows = [self._bounds(j, strength, check_level(level)) for j in range(len(names))]
+        table = pd.DataFrame(rows, columns=["lower", "upper", "conf_low", "conf_high"], index=list(names))
+        table.insert(0, "theta", thetas)
         return table
 
     def robustness_value(self, null: float = 0.0, level: float | None = None, rho: float = 1.0) -> pd.Series:
@@ -141,14 +145,52 @@ class Bounded(DoubleML):
         rho = abs(check_real("rho", rho, -1.0, 1.0))
         if rho == 0:
             raise InvalidParameter("rho must not be 0: a confounder without correlation does no harm")
+        names, thetas = self._quantities()
         values = []
-        for j, theta in enumerate(self._theta):
+        for j, theta in enumerate(thetas):
             if level is None:
-                scale = float(np.median([losses[j].scale for losses in self._losses()]))
-                values.append(robustness_value((theta - null) / (rho * scale)))
+                values.append(robustness_value((theta - null) / (rho * self._scale(j))))
             else:
                 values.append(self._robustness_by_bisection(j, null, check_level(level), rho))
-        return pd.Series(values, index=list(self._sample.names), name="robustness value")
+        return pd.Series(values, index=list(names), name="robustness value")
+
+    def _bounds(self, j: int, strength: float, level: float) -> tuple[float, float, float, float]:
+        """Lower and upper bound of quantity j, and the one-sided limits of each."""
+        from scipy.special import ndtri
+
+        z = float(ndtri(level))
+        lower, lower_error = self._bound(j, -strength)
+        upper, upper_error = self._bound(j, strength)
+        return lower, upper, lower - z * lower_error, upper + z * upper_error
+
+    def _robustness_by_bisection(self, j: int, null: float, level: float, rho: float) -> float:
+        theta = self._quantities()[1][j]
+
+        def crossed(cf: float) -> bool:
+            bounds = self._bounds(j, rho * cf / np.sqrt(1.0 - cf), level)
+            return bounds[2] <= null if theta >= null else bounds[3] >= null
+
+        if crossed(0.0):
+            return 0.0
+        low, high = 0.0, 1.0 - 1e-12
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if crossed(middle) else (middle, high)
+        return high
+
+
+class Bounded(Sensitive, DoubleML):
+    """Adds sensitivity analysis to an estimator that knows its residuals and Riesz representer."""
+
+    _panel: Panel
+
+    def _losses(self) -> list[list[Loss]]:
+        """For each splitting, that of each quantity."""
+        raise TypeError(f"{type(self).__name__} must define _losses")
+
+    def _refit_without(self, panel: Panel) -> Any:
+        """A clone, fitted on the same rows and folds with other covariates."""
+        raise TypeError(f"{type(self).__name__} must define _refit_without")
 
     def benchmark(self, covariates: Sequence[str]) -> pd.DataFrame:
         """Strength of a confounder as strong as some of the covariates: the fit without them against the fit with.
@@ -181,38 +223,20 @@ class Bounded(DoubleML):
         columns = ["cf_y", "cf_d", "rho", "change"]
         return pd.DataFrame(rows, columns=columns, index=list(self._sample.names))
 
-    def _bounds(self, j: int, strength: float, level: float) -> tuple[float, float, float, float]:
-        """Lower and upper bound of quantity j, and the one-sided limits of each."""
-        from scipy.special import ndtri
+    def _quantities(self) -> tuple[Sequence[str], FloatArray]:
+        return self._sample.names, self._theta
 
-        z = float(ndtri(level))
-        lower, lower_error = self._bound(j, -strength)
-        upper, upper_error = self._bound(j, strength)
-        return lower, upper, lower - z * lower_error, upper + z * upper_error
+    def _scale(self, j: int) -> float:
+        return float(np.median([losses[j].scale for losses in self._losses()]))
 
     def _bound(self, j: int, signed: float) -> tuple[float, float]:
-        """Theta + signed S and its error, over the splittings."""
+        """Over the splittings."""
         thetas, covs = [], []
         for solution, losses in zip(self._solutions, self._losses(), strict=True):
             thetas.append([solution.theta[j] + signed * losses[j].scale])
             covs.append(covariance((solution.parts[:, j] + signed * losses[j].parts)[:, None], self._sums)[0])
         theta, cov = aggregate(np.array(thetas), np.array(covs), self.aggregate)
         return float(theta[0]), float(np.sqrt(cov[0, 0]))
-
-    def _robustness_by_bisection(self, j: int, null: float, level: float, rho: float) -> float:
-        theta = self._theta[j]
-
-        def crossed(cf: float) -> bool:
-            bounds = self._bounds(j, rho * cf / np.sqrt(1.0 - cf), level)
-            return bounds[2] <= null if theta >= null else bounds[3] >= null
-
-        if crossed(0.0):
-            return 0.0
-        low, high = 0.0, 1.0 - 1e-12
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (low + high)
-            low, high = (low, middle) if crossed(middle) else (middle, high)
-        return high
 
 
 def _without(panel: Panel, names: Sequence[str]) -> Panel:

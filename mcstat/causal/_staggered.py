@@ -1,4 +1,7 @@
-"""Panels of staggered treatment: a row a unit, a column a period, and when each unit was first treated."""
+"""Staggered treatment: when each unit was first treated, and what was observed of it in which period.
+
+A unit may be observed in several periods (a panel) or in one (repeated cross sections, ``_sections.py``).
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,57 @@ from mcstat.causal._panel_data import codes_of, read_columns, read_weights, samp
 from mcstat.core.checks import check_array
 from mcstat.core.errors import InvalidData
 
-__all__ = ["Staggered", "read_staggered"]
+__all__ = ["Long", "Part", "Rows", "Staggered", "StaggeredPanel", "constant_within", "read_rows", "read_staggered"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Units observed alike, among whom the treated of a cell are compared with its controls.
+
+    Attributes
+    ----------
+    key : tuple of int
+        Places of the periods that the values come from.
+    sign : float
+        With which the comparison enters the effect.
+    seen : ndarray of bool, shape (n,)
+    values : ndarray, shape (n,)
+        What is compared: anything where not seen.
+    """
+
+    key: tuple[int, ...]
+    sign: float
+    seen: BoolArray
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class Long:
+    """One entry an observation, (m,): outcome, code of what has an effect of its own, places of period and unit."""
+
+    y: FloatArray
+    fixed: IntArray
+    period: IntArray
+    unit: IntArray
 
 
 @dataclass(frozen=True)
 class Staggered:
-    """Units in the order of their codes, periods in the order of time.
+    """Units and when they were first treated, periods in the order of time.
 
     Attributes
     ----------
-    Y : ndarray, shape (n, T)
-        NaN where a unit was not observed.
-    X : ndarray, shape (n, T, p)
     first : ndarray, shape (n,)
         When treatment began, on the clock; infinity for never.
     clock : ndarray, shape (T,)
         Time as numbers, or places in the order of time where it is dates or labels.
-    periods, units : tuple of str
+    periods : tuple of str
+    units : tuple
+        Labels.
     cluster : ndarray of int, shape (n,)
     weights : ndarray, shape (n,)
         Of mean 1.
@@ -41,12 +75,10 @@ class Staggered:
     sample_id : str
     """
 
-    Y: FloatArray
-    X: FloatArray
     first: FloatArray
     clock: FloatArray
     periods: tuple[str, ...]
-    units: tuple[str, ...]
+    units: tuple[Any, ...]
     cluster: IntArray
     weights: FloatArray
     covariates: tuple[str, ...]
@@ -63,55 +95,142 @@ class Staggered:
         at = np.flatnonzero(self.clock == time)
         return self.periods[int(at[0])] if len(at) else f"{time:g}"
 
+    @property
+    def together(self) -> IntArray:
+        """Codes (n,) of units that must not be split between training and prediction."""
+        return np.arange(len(self.first))
 
-def read_staggered(
-    y: Any, X: Any, *, unit: Any, time: Any, first_treated: Any, weights: Any, cluster: Any
-) -> Staggered:
-    """Check and reshape.
+    def parts(self, period: int, base: int) -> tuple[Part, ...]:
+        """What tells of the change between two periods."""
+        raise TypeError(f"{type(self).__name__} must define parts")
+
+    def covariates_at(self, base: int) -> FloatArray:
+        """Covariates for comparisons with a base period, (n, p); 0 where not observed."""
+        raise TypeError(f"{type(self).__name__} must define covariates_at")
+
+    def long(self) -> Long:
+        """All observations."""
+        raise TypeError(f"{type(self).__name__} must define long")
+
+
+@dataclass(frozen=True)
+class StaggeredPanel(Staggered):
+    """Units in the order of their codes, a column a period.
+
+    Attributes
+    ----------
+    Y : ndarray, shape (n, T)
+        NaN where a unit was not observed.
+    X : ndarray, shape (n, T, p)
+    """
+
+    Y: FloatArray
+    X: FloatArray
+
+    def parts(self, period: int, base: int) -> tuple[Part, ...]:
+        """The change of the units observed in both periods."""
+        change = self.Y[:, period] - self.Y[:, base]
+        return (Part((period, base), 1.0, np.isfinite(change), change),)
+
+    def covariates_at(self, base: int) -> FloatArray:
+        """Those of the base period, so that none is later than the treatment."""
+        X = self.X[:, base]
+        return np.where(np.isfinite(X), X, 0.0)
+
+    def long(self) -> Long:
+        """Units have effects of their own."""
+        unit, period = np.nonzero(np.isfinite(self.Y))
+        return Long(self.Y[unit, period], unit, period, unit)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Data as they came, checked: a row an observation.
+
+    Attributes
+    ----------
+    y : ndarray, shape (m,)
+    X : ndarray, shape (m, p)
+    period : ndarray of int, shape (m,)
+    first, weights : ndarray, shape (m,)
+    cluster : ndarray of int, shape (m,), or None
+    clock, periods, covariates
+        As in :class:`Staggered`.
+    """
+
+    y: FloatArray
+    X: FloatArray
+    period: IntArray
+    first: FloatArray
+    weights: FloatArray
+    cluster: IntArray | None
+    clock: FloatArray
+    periods: tuple[str, ...]
+    covariates: tuple[str, ...]
+
+    def refuse_untreated(self, first: FloatArray) -> None:
+        """Refuse units left over, first treated when ``first`` says, if nobody's treatment begins in sight."""
+        if not (first <= self.clock[-1]).any():
+            raise InvalidData("first_treated must hold units that are first treated after the first period, got none")
+
+
+def read_rows(y: Any, X: Any, *, time: Any, first_treated: Any, weights: Any, cluster: Any) -> Rows:
+    """Check the columns.
 
     Raises
     ------
     InvalidData
-        NaN or infinity, columns of different lengths, repeated (unit, time) pairs, a first treatment, weight or cluster
-        that differs within a unit, no unit that is ever treated.
+        NaN or infinity, columns of different lengths.
     TypeError
         Columns that hold no numbers.
     """
     outcome = check_array("y", y, 1)
-    n_rows = len(outcome)
-    covariates, names, _ = read_columns("X", X, n_rows, "x")
+    m = len(outcome)
+    covariates, names, _ = read_columns("X", X, m, "x")
     if not np.isfinite(covariates).all():
         raise InvalidData("X must be finite, got NaN or infinity")
-    codes, units = codes_of("unit", unit, n_rows)
-    period, labels = codes_of("time", time, n_rows)
-    # Years that came as 2004.0 are years.
-    periods = tuple(str(label).removesuffix(".0") for label in labels)
-    if len(np.unique(codes * len(periods) + period)) < n_rows:
-        raise InvalidData("unit and time must name each row once, got repeated pairs")
-    clock, began = _read_clock(time, first_treated, period, n_rows)
-    per_unit: dict[str, NDArray[Any]] = {"first_treated": began, "weights": read_weights(weights, n_rows)}
-    per_unit["cluster"] = codes if cluster is None else codes_of("cluster", cluster, n_rows)[0]
-    n, n_periods = len(units), len(periods)
-    Y = np.full((n, n_periods), np.nan)
-    Y[codes, period] = outcome
-    wide = np.full((n, n_periods, covariates.shape[1]), np.nan)
-    wide[codes, period] = covariates
-    found = {name: _constant(name, values, codes, n) for name, values in per_unit.items()}
-    first = found["first_treated"]
-    # Whoever was treated when first seen has no base period.
-    start = clock[np.argmax(np.isfinite(Y), axis=1)]
-    kept = first > start
-    if not np.isfinite(first[kept]).any() or not (first[kept] <= clock[-1]).any():
-        raise InvalidData("first_treated must hold units that are first treated after the first period, got none")
-    return Staggered(
-        Y=Y[kept], X=wide[kept], first=first[kept], clock=clock, periods=periods,
-        units=tuple(np.array([str(label) for label in units])[kept]), cluster=found["cluster"][kept].astype(np.int64),
-        weights=found["weights"][kept] / found["weights"][kept].mean(), covariates=names,
-        n_dropped=int((~kept).sum()), sample_id=sample_name(outcome, codes, period),
+    period, labels = codes_of("time", time, m)
+    clock, began = _read_clock(time, first_treated, period, m)
+    return Rows(
+        y=outcome, X=covariates, period=period, first=began, weights=read_weights(weights, m),
+        cluster=None if cluster is None else codes_of("cluster", cluster, m)[0], clock=clock,
+        # Years that came as 2004.0 are years.
+        periods=tuple(str(label).removesuffix(".0") for label in labels), covariates=names,
     )  # fmt: skip
 
 
-def _constant(name: str, values: NDArray[Any], codes: IntArray, n: int) -> NDArray[Any]:
+def read_staggered(rows: Rows, unit: Any) -> StaggeredPanel:
+    """Reshape.
+
+    Raises
+    ------
+    InvalidData
+        Repeated (unit, time) pairs, a first treatment, weight or cluster that differs within a unit, no unit that is
+        ever treated.
+    """
+    codes, units = codes_of("unit", unit, len(rows.y))
+    n, n_periods = len(units), len(rows.periods)
+    if len(np.unique(codes * n_periods + rows.period)) < len(rows.y):
+        raise InvalidData("unit and time must name each row once, got repeated pairs")
+    Y = np.full((n, n_periods), np.nan)
+    Y[codes, rows.period] = rows.y
+    X = np.full((n, n_periods, rows.X.shape[1]), np.nan)
+    X[codes, rows.period] = rows.X
+    first = constant_within("first_treated", rows.first, codes, n)
+    weights = constant_within("weights", rows.weights, codes, n)
+    cluster = np.arange(n) if rows.cluster is None else constant_within("cluster", rows.cluster, codes, n)
+    # Whoever was treated when first seen has no base period.
+    kept = first > rows.clock[np.argmax(np.isfinite(Y), axis=1)]
+    rows.refuse_untreated(first[kept])
+    return StaggeredPanel(
+        Y=Y[kept], X=X[kept], first=first[kept], clock=rows.clock, periods=rows.periods,
+        units=tuple(np.array([str(label) for label in units])[kept]), cluster=cluster[kept],
+        weights=weights[kept] / weights[kept].mean(), covariates=rows.covariates, n_dropped=int((~kept).sum()),
+        sample_id=sample_name(rows.y, codes, rows.period),
+    )  # fmt: skip
+
+
+def constant_within(name: str, values: NDArray[Any], codes: IntArray, n: int) -> NDArray[Any]:
     """One value a unit, (n,)."""
     first_row = np.full(n, len(codes), dtype=np.intp)
     np.minimum.at(first_row, codes, np.arange(len(codes)))

@@ -14,19 +14,18 @@ FloatArray = NDArray[np.float64]
 
 
 def two_way_effect(panel: Staggered) -> tuple[float, FloatArray]:
-    """Coefficient of being treated beside unit and period effects, and its influence values (n,).
+    """Coefficient of being treated beside unit (or cohort) and period effects, and influence values (n,).
 
     With effects that differ between cohorts or grow with time it is a mean of them with weights of either sign
     (Goodman-Bacon 2021, de Chaisemartin and D'Haultfoeuille 2020).
     """
-    seen = np.isfinite(panel.Y)
-    unit, period = np.nonzero(seen)
-    w = panel.weights[unit]
-    treated = (panel.clock[period] >= panel.first[unit]).astype(np.float64)
-    columns = np.column_stack([panel.Y[unit, period], treated, np.eye(len(panel.clock))[period][:, 1:]])
-    total = np.bincount(unit, w, len(panel.first))
+    data, n = panel.long(), len(panel.first)
+    w = panel.weights[data.unit]
+    treated = (panel.clock[data.period] >= panel.first[data.unit]).astype(np.float64)
+    columns = np.column_stack([data.y, treated, np.eye(len(panel.clock))[data.period][:, 1:]])
+    total = np.bincount(data.fixed, w)
     for j in range(columns.shape[1]):
-        columns[:, j] -= (np.bincount(unit, w * columns[:, j], len(panel.first)) / total)[unit]
+        columns[:, j] -= (np.bincount(data.fixed, w * columns[:, j]) / total)[data.fixed]
     # Frisch and Waugh: what is left of outcome and treatment when period dummies have explained what they can.
     root = np.sqrt(w)[:, None]
     slopes = np.linalg.lstsq(root * columns[:, 2:], root * columns[:, :2], rcond=None)[0]
@@ -35,5 +34,5 @@ def two_way_effect(panel: Staggered) -> tuple[float, FloatArray]:
     if bread < 1e-10 * len(d):
         raise InvalidData("treatment does not vary beyond unit and period effects")
     effect = float(w @ (d * y)) / bread
-    scores = np.bincount(unit, w * d * (y - effect * d), len(panel.first))
-    return effect, len(panel.first) * scores / bread
+    scores = np.bincount(data.unit, w * d * (y - effect * d), n)
+    return effect, n * scores / bread
