@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mcstat.causal import IRM, GroupTimeATT
+from mcstat.causal._group_time_cells import Compared, doubly_robust
 from mcstat.core.errors import InvalidParameter
 from mcstat.datasets import make_did
 
@@ -136,14 +137,30 @@ def test_error_of_a_bound_by_bootstrap():
     # The deviation of 4000 resampled bounds has a relative error of 1.1 %; what 400 units leave out is of order 1/20.
     data = make_did(400, 2, confounding=0.0, random_state=5)
     y, d = data["y"].reshape(400, 2), np.isfinite(data["first_treated"].reshape(400, 2)[:, 0])
+    # Skewed changes of the treated: effect and S go together, so the upper bound moves more than the lower.
+    y[d, 1] += np.random.default_rng(1).exponential(3.0, size=d.sum())
     change = y[:, 1] - y[:, 0]
     counts = np.random.default_rng(0).multinomial(400, np.full(400, 1 / 400), size=4000)
     sums = [[counts @ (side * change**k) for k in range(3)] for side in (d, ~d)]
     (n1, s1, q1), (n0, s0, q0) = sums
     spread = (q1 - s1**2 / n1 + q0 - s0**2 / n0) / 400
-    bound = s1 / n1 - s0 / n0 + np.sqrt(spread * (400 / n1 + 400 / n0) * 0.2 * 0.2 / 0.8)
-    row = fit(data).sensitivity(0.2, 0.2, level=0.975).iloc[0]
-    assert (row["conf_high"] - row["upper"]) / 1.96 == pytest.approx(bound.std(), rel=0.08)
+    theta, shift = s1 / n1 - s0 / n0, np.sqrt(spread * (400 / n1 + 400 / n0) * 0.4 * 0.4 / 0.6)
+    row = fit(data | {"y": y.ravel()}).sensitivity(0.4, 0.4, level=0.975).iloc[0]
+    assert (row["conf_high"] - row["upper"]) / 1.96 == pytest.approx((theta + shift).std(), rel=0.08)
+    assert (row["lower"] - row["conf_low"]) / 1.96 == pytest.approx((theta - shift).std(), rel=0.08)
+    assert (theta + shift).std() > 1.3 * (theta - shift).std()
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_both_second_moments_of_the_representer(normalize):
+    # With the shares of the treated in strata as propensity they are equal, whatever the weights.
+    rng = np.random.default_rng(6)
+    stratum, d, w = rng.integers(3, size=200), rng.integers(2, size=200).astype(float), rng.uniform(0.5, 2.0, 200)
+    share = np.bincount(stratum, w * d) / np.bincount(stratum, w)
+    c = Compared(rng.normal(size=200), d, w, np.ones((200, 1)))
+    found = doubly_robust(c, np.zeros(200), share[stratum], 0.01, normalize)
+    assert np.mean(w * found.moment) == pytest.approx(np.mean(w * found.riesz**2), rel=1e-12)
+    assert np.mean(w * found.riesz * c.y) == pytest.approx(found.effect, rel=1e-12)
 
 
 def test_overall_is_the_average_of_the_cells_bounds():
