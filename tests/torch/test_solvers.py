@@ -1,0 +1,153 @@
+"""What all solvers must do, and the first of them against closed forms."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from mcstat.core.errors import InvalidData, InvalidParameter
+from mcstat.torch.diffusion import (
+    DDIM,
+    EDM,
+    VE,
+    Denoiser,
+    Euler,
+    FlowMatching,
+    GaussianDenoiser,
+    Grid,
+    Heun,
+    VPCosine,
+    VPLinear,
+    make_grid,
+    sample,
+)
+from tests.torch.problems import eight_modes, network, noise, rmse
+
+SOLVERS = [DDIM(), Euler(), Heun()]
+NOISY = [DDIM(eta=1.0), DDIM(eta=0.5)]
+each = pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+every = pytest.mark.parametrize("solver", SOLVERS + NOISY, ids=repr)
+
+
+@each
+@pytest.mark.parametrize(
+    "schedule", [VPLinear(), VPCosine(), VE(), EDM(sigma_max=20.0), FlowMatching()], ids=lambda s: type(s).__name__
+)
+def test_gaussian_data_follow_the_closed_form(solver, schedule):
+    d = GaussianDenoiser([1.0, -2.0], [0.3, 1.5], schedule)
+    grid = make_grid(schedule, 400)
+    x = float(grid.sigma[0]) * noise(20)
+    wanted = d.ode_solution(x, grid.level(0), grid.level(400))
+    assert rmse(sample(solver, d, x, grid).samples, wanted) < 0.03
+
+
+@each
+def test_a_point_mass_is_met_in_one_step(solver):
+    d = GaussianDenoiser([1.0, -2.0], 0.0)
+    z, grid = noise(10), Grid.from_ratio(VPLinear(), [5.0, 0.5])
+    start, end = grid.level(0), grid.level(1)
+    c = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    x = sample(solver, d, start.alpha * c + start.sigma * z, grid).samples
+    torch.testing.assert_close(x, end.alpha * c + end.sigma * z, rtol=1e-12, atol=1e-12)
+
+
+@every
+def test_two_halves_are_the_whole_and_input_stays(solver):
+    d, x, grid = eight_modes(), noise(64), make_grid(VPLinear(), 7)
+    before = x.clone()
+    whole = sample(solver, d, x, grid, random_state=3)
+    assert torch.equal(x, before)
+    again = sample(solver, d, x, grid, random_state=3)
+    assert torch.equal(whole.samples, again.samples)
+    if not solver.stochastic:
+        halves = [sample(solver, d, part, grid).samples for part in x.split(32)]
+        assert torch.equal(torch.cat(halves), whole.samples)
+
+
+@every
+def test_any_rank_float32_and_other_parametrisations(solver):
+    exact, x, grid = eight_modes(), noise(32), make_grid(VPLinear(), 7)
+    wanted = sample(solver, exact, x, grid, random_state=0).samples
+    image = sample(solver, exact, x.reshape(32, 1, 2, 1), grid, random_state=0).samples
+    torch.testing.assert_close(image.reshape(32, 2), wanted, rtol=1e-12, atol=1e-12)
+    net = Denoiser(network(exact), VPLinear(), "eps")
+    torch.testing.assert_close(sample(solver, net, x, grid, random_state=0).samples, wanted, rtol=1e-8, atol=1e-8)
+    if not solver.stochastic:
+        single = sample(solver, exact, x.float(), grid).samples
+        assert single.dtype == torch.float32
+        assert rmse(single.double(), wanted) < 1e-4
+
+
+@every
+def test_clean_data_at_the_end(solver):
+    grid = make_grid(VPLinear(), 8, final="zero")
+    result = sample(solver, eight_modes(), noise(16), grid, random_state=0)
+    assert torch.isfinite(result.samples).all()
+
+
+@every
+def test_components_clone_print_and_pickle(solver):
+    twin = pickle.loads(pickle.dumps(clone(solver)))  # noqa: S301
+    assert repr(twin) == repr(solver)
+    assert twin.get_params() == solver.get_params()
+
+
+def test_ddims_noise_is_the_ancestral_samplers(seed):
+    # One step from pure noise, point mass at 0: the variance must be that of the target level, whatever eta.
+    d = GaussianDenoiser([0.0], 0.0)
+    grid = Grid.from_ratio(VPLinear(), [3.0, 1.0])
+    x = grid.sigma[0] * noise(200_000, 1, seed=seed % 1000)
+    for eta in (0.0, 0.5, 1.0):
+        out = sample(DDIM(eta), d, x, grid, random_state=seed).samples.numpy()
+        z = (np.mean(out**2) / grid.sigma[1] ** 2 - 1.0) / np.sqrt(2 / len(out))
+        # Above 5.3 by chance with probability 1.2e-7.
+        assert abs(z) < 5.3
+
+
+def test_what_a_run_gives():
+    d, x, grid = eight_modes(), noise(200), make_grid(VPLinear(), 6)
+    seen = []
+    result = sample(Heun(), d, x, grid, return_trajectory=True, callback=lambda i, x: seen.append(i))
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert result.trajectory.shape == (7, 200, 2)
+    assert torch.equal(result.trajectory[-1], result.samples)
+    assert result.nfe == result.n_calls == 12
+    est = result.to_estimate(lambda x: x.square().sum(1), names=["square"])
+    assert float(est) == pytest.approx(float(result.samples.square().sum(1).mean()))
+    assert est.info["nfe"] == 12
+
+
+def test_gradients_flow_where_asked():
+    d, grid = eight_modes(), make_grid(VPLinear(), 4)
+    x = noise(3).requires_grad_()
+    assert not sample(DDIM(), d, x, grid).samples.requires_grad
+    sample(Heun(), d, x, grid, differentiable=True).samples.sum().backward()
+    assert torch.isfinite(x.grad).all()
+    assert (x.grad != 0).any()
+
+
+def test_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    sample(DDIM(1.0), eight_modes(), noise(5), make_grid(VPLinear(), 4), random_state=0)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_bad_input():
+    d, grid = eight_modes(), make_grid(VPLinear(), 4)
+    with pytest.raises(InvalidParameter, match="solver must be"):
+        sample("ddim", d, noise(3), grid)
+    with pytest.raises(InvalidParameter, match="denoiser must be"):
+        sample(DDIM(), lambda x, t: x, noise(3), grid)
+    with pytest.raises(TypeError, match="x_T"):
+        sample(DDIM(), d, torch.ones(3, 2, dtype=torch.int32), grid)
+    with pytest.raises(InvalidData, match="fall"):
+        sample(DDIM(), d, noise(3), [1.0, 2.0])
+    with pytest.raises(InvalidParameter, match="eta"):
+        sample(DDIM(2.0), d, noise(3), grid)
+    broken = Denoiser(lambda x, t: x * (torch.nan if float(t[0]) < 0.5 else 1.0), VPLinear())
+    with pytest.raises(FloatingPointError, match="check_finite=True"):
+        sample(DDIM(), broken, noise(3), grid)
+    with pytest.raises(FloatingPointError, match="in step"):
+        sample(DDIM(), broken, noise(3), grid, check_finite=True)
