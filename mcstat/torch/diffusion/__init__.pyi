@@ -1,16 +1,19 @@
 from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
+from ._dpm import DPMSolver, SinglestepDPMSolver
 from ._grids import Grid, make_grid
 from ._sample import DiffusionResult, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
 from ._thresholds import DynamicThreshold, StaticThreshold
+from ._unipc import UniPC
 
 __all__ = [
     "DDIM",
     "EDM",
     "VE",
     "BaseDenoiser",
+    "DPMSolver",
     "Denoiser",
     "DiffusionResult",
     "DynamicThreshold",
@@ -24,10 +27,12 @@ __all__ = [
     "Heun",
     "Multistep",
     "NoiseSchedule",
+    "SinglestepDPMSolver",
     "Solver",
     "State",
     "StaticThreshold",
     "Table",
+    "UniPC",
     "VPCosine",
     "VPDiscrete",
     "VPLinear",
