@@ -2,6 +2,7 @@ from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoi
 from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
 from ._dpm import DPMSolver, SinglestepDPMSolver
 from ._grids import Grid, make_grid
+from ._momentum import GHVB, PLMS, HeavyBall, stability_region
 from ._sample import DiffusionResult, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
@@ -11,6 +12,8 @@ from ._unipc import UniPC
 __all__ = [
     "DDIM",
     "EDM",
+    "GHVB",
+    "PLMS",
     "VE",
     "BaseDenoiser",
     "DPMSolver",
@@ -24,6 +27,7 @@ __all__ = [
     "GaussianMixtureDenoiser",
     "Grid",
     "GuidedDenoiser",
+    "HeavyBall",
     "Heun",
     "Multistep",
     "NoiseSchedule",
@@ -38,4 +42,5 @@ __all__ = [
     "VPLinear",
     "make_grid",
     "sample",
+    "stability_region",
 ]
