@@ -6,21 +6,27 @@ from ._momentum import GHVB, PLMS, HeavyBall, stability_region
 from ._sample import DiffusionResult, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
+from ._statistics import EMS, estimate_ems
 from ._thresholds import DynamicThreshold, StaticThreshold
+from ._time_shift import EpsilonScaling, TimeShift
 from ._unipc import UniPC
+from ._v3 import DPMSolverV3
 
 __all__ = [
     "DDIM",
     "EDM",
+    "EMS",
     "GHVB",
     "PLMS",
     "VE",
     "BaseDenoiser",
     "DPMSolver",
+    "DPMSolverV3",
     "Denoiser",
     "DiffusionResult",
     "DynamicThreshold",
     "EmpiricalDenoiser",
+    "EpsilonScaling",
     "Euler",
     "FlowMatching",
     "GaussianDenoiser",
@@ -36,10 +42,12 @@ __all__ = [
     "State",
     "StaticThreshold",
     "Table",
+    "TimeShift",
     "UniPC",
     "VPCosine",
     "VPDiscrete",
     "VPLinear",
+    "estimate_ems",
     "make_grid",
     "sample",
     "stability_region",

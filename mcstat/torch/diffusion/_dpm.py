@@ -202,7 +202,7 @@ class SinglestepDPMSolver(Solver):
             return [first, (None, (whole.keep, slope, whole.gain - slope))]
         slope = spans[1].slope * parts[1] / parts[0]
         second = (between.level(1), (spans[1].keep, slope, spans[1].gain - slope))
-        return [first, second, (None, self._last_of_three(whole, *parts, taylor))]
+        return [first, second, (None, self._last_of_three(whole, parts[0], parts[1], taylor))]
 
     @staticmethod
     def _last_of_three(whole: _Span, r1: float, r2: float, taylor: bool) -> Row:

@@ -63,8 +63,8 @@ class GHVB(Multistep):
 
     Notes
     -----
-    One question a step. The weights are those of equal steps in sigma / alpha. The first steps have fewer velocities and
-    so a lower order, whose error stays: four velocities seldom reach order 4.
+    One question a step. The weights are those of equal steps in sigma / alpha. The first steps have fewer velocities
+    and so a lower order, whose error stays: four velocities seldom reach order 4.
 
     Examples
     --------
