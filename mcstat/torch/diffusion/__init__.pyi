@@ -1,4 +1,6 @@
 from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from ._cascade import CascadePolynomialRegression
+from ._dc import DCSolver
 from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
 from ._dpm import DPMSolver, SinglestepDPMSolver
 from ._grids import Grid, make_grid
@@ -20,6 +22,8 @@ __all__ = [
     "PLMS",
     "VE",
     "BaseDenoiser",
+    "CascadePolynomialRegression",
+    "DCSolver",
     "DPMSolver",
     "DPMSolverV3",
     "Denoiser",

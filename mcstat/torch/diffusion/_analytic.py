@@ -76,7 +76,8 @@ class GaussianMixtureDenoiser(BaseDenoiser):
     def logp(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Log density of the noisy data (n,)."""
         parts = self._parts(x, level_of(self.schedule, x, t))
-        return torch.logsumexp(parts.log_joint, dim=1) - 0.5 * self.means.shape[1] * log(2.0 * pi)
+        log_sum: torch.Tensor = torch.logsumexp(parts.log_joint, dim=1)
+        return log_sum - 0.5 * self.means.shape[1] * log(2.0 * pi)
 
     def responsibilities(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Posterior probability of each component (n, K)."""
@@ -191,8 +192,8 @@ class GaussianDenoiser(GaussianMixtureDenoiser):
         """Where the sampling ODE takes ``x`` (n, d) from one level to another: standardised values stay."""
         _, means, variances, _ = self._on(x)
         before, after = (torch.sqrt(level.alpha**2 * variances + level.sigma**2) for level in (start, end))
-        standardised: torch.Tensor = (x - start.alpha * means) / before
-        return end.alpha * means + after * standardised
+        moved: torch.Tensor = end.alpha * means + after * ((x - start.alpha * means) / before)
+        return moved
 
 
 class EmpiricalDenoiser(BaseDenoiser):

@@ -91,7 +91,8 @@ class EMS:
         """
         try:
             with np.load(path, allow_pickle=False) as archive:
-                return cls(*(archive[name] for name in ("lam", "l", "s", "b")), str(archive["schedule"]))
+                lam, l, s, b = (archive[name] for name in ("lam", "l", "s", "b"))  # noqa: E741
+                return cls(lam, l, s, b, str(archive["schedule"]))
         except (KeyError, ValueError) as error:
             raise InvalidFileError(f"{path} must be a file that EMS.save wrote: {error}") from error
 
@@ -190,8 +191,9 @@ class _Moments:
         with torch.no_grad():
             ahead = denoiser.output(x + delta * velocity, after, "eps")
             behind = denoiser.output(x - delta * velocity, before, "eps")
-        arrays = (to_numpy(tensor).reshape(len(x), -1) for tensor in (x, eps, (ahead - behind) / (2.0 * delta)))
-        return cls(lam, float(level.alpha), sigma, *arrays, sigma * diagonal)
+        change = (ahead - behind) / (2.0 * delta)
+        rows = [to_numpy(tensor).reshape(len(x), -1) for tensor in (x, eps, change)]
+        return cls(lam, float(level.alpha), sigma, rows[0], rows[1], rows[2], sigma * diagonal)
 
     def regression(self, l: FloatArray, slope: FloatArray) -> tuple[FloatArray, FloatArray]:  # noqa: E741
         """S and b of f' on f."""

@@ -137,7 +137,8 @@ class DPMSolverV3(Multistep):
     def _ask(self, state: State, x: torch.Tensor, node: int) -> torch.Tensor:
         level = state.grid.level(node)
         eps = state.denoiser.output(x, level, "eps")
-        return (level.sigma * eps - state.memory["l"][node] * x) / level.alpha
+        l: torch.Tensor = state.memory["l"][node]  # noqa: E741
+        return (level.sigma * eps - l * x) / level.alpha
 
     def _combine(self, state: State, row: Any, answers: Sequence[torch.Tensor], stage: str) -> torch.Tensor:
         out = torch.addcmul(row[0], row[1], state.x)
