@@ -76,8 +76,8 @@ class GaussianMixtureDenoiser(BaseDenoiser):
     def logp(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Log density of the noisy data (n,)."""
         parts = self._parts(x, level_of(self.schedule, x, t))
-        log_sum: torch.Tensor = torch.logsumexp(parts.log_joint, dim=1)
-        return log_sum - 0.5 * self.means.shape[1] * log(2.0 * pi)
+        density: torch.Tensor = torch.logsumexp(parts.log_joint, dim=1) - 0.5 * self.means.shape[1] * log(2.0 * pi)
+        return density
 
     def responsibilities(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Posterior probability of each component (n, K)."""

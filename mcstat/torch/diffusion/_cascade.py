@@ -98,5 +98,5 @@ class CascadePolynomialRegression(BaseEstimator):  # type: ignore[misc]  # sciki
         z = np.arange(_FREE_STEPS + 1, nfe + 1) / nfe
         c, u = guidance / 12.0, nfe / 50.0
         powers = np.vander(z, self.degree + 1, increasing=True)
-        products = np.einsum("jp,q,r->jpqr", powers, c ** np.arange(3), u ** np.arange(3))
+        products: FloatArray = np.einsum("jp,q,r->jpqr", powers, c ** np.arange(3), u ** np.arange(3))
         return products.reshape(len(z), 9 * (self.degree + 1))

@@ -161,7 +161,7 @@ class DCSolver(Multistep):
             return combine(row, state.x, answers)
         times = state.grid.t[state.node - np.arange(self.dc_order + 1)]
         weights = _lagrange(times, ratio * times[0] + (1.0 - ratio) * times[1])
-        moved = sum(weight * answer for weight, answer in zip(weights, state.history, strict=False))
+        moved = combine(tuple(weights), state.history[0], state.history[1:])
         # It stays in the history, for the corrector and the steps to come.
         state.history = [moved, *state.history[1:]]
         return combine(row, state.x, state.history)

@@ -6,7 +6,7 @@ NeurIPS. arXiv:2206.00927. The same (2022). DPM-Solver++. arXiv:2211.01095.
 
 from __future__ import annotations
 
-from math import exp, isinf
+from math import exp, expm1, isinf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,16 +35,18 @@ class _Span(NamedTuple):
     curve: float
 
 
-def _span(form: str, h: float, s: Level, t: Level, eta: float = 0.0) -> _Span:
-    """The integrals of a polynomial m from level s to level t; ``eta`` is the share of the reverse noise."""
+def _span(form: str, h: float, s: Level, t: Level, eta: float = 0.0, degree: int = 2) -> _Span:
+    """The integrals of a polynomial m of some degree from level s to level t; ``eta`` is the share of reverse noise."""
     alpha_s, sigma_s, alpha_t, sigma_t = (float(number) for number in (s.alpha, s.sigma, t.alpha, t.sigma))
     if isinf(h):
         # Only a constant m has a limit: x_t = alpha_t x0.
         return _Span(0.0, alpha_t, 0.0, 0.0) if form == "x0" else _Span(1.0 / alpha_s, -sigma_s / alpha_s, 0.0, 0.0)
     if form == "eps":
-        return _Span(alpha_t / alpha_s, *(-sigma_t * h * phi(k, h) for k in (1, 2, 3)))
-    z = -h * (1.0 + eta)
-    return _Span(sigma_t / sigma_s * exp(-eta * h), *(-alpha_t * z * phi(k, z) for k in (1, 2, 3)))
+        keep, z, scale = alpha_t / alpha_s, h, -sigma_t
+    else:
+        keep, z, scale = sigma_t / sigma_s * exp(-eta * h), -h * (1.0 + eta), -alpha_t
+    bent = [scale * z * phi(k, z) if k <= degree + 1 else 0.0 for k in (2, 3)]
+    return _Span(keep, scale * expm1(z), *bent)
 
 
 class DPMSolver(Multistep):
@@ -122,7 +124,8 @@ class DPMSolver(Multistep):
         h = np.diff(grid.lam)
         predict = []
         for i, p in enumerate(orders(grid, order, _check_final(self.lower_order_final))):
-            span = _span(form, float(h[i]), grid.level(i), grid.level(i + 1), eta)
+            degree = 0 if p <= 2 and self.solver_type == "midpoint" else p - 1
+            span = _span(form, float(h[i]), grid.level(i), grid.level(i + 1), eta, degree)
             predict.append(self._row(span, p, [float(h[i - k] / h[i]) for k in range(1, p)]))
         fresh = -np.expm1(-2.0 * eta * h) if eta > 0.0 else np.zeros(grid.n_steps)
         noise = grid.sigma[1:] * np.sqrt(fresh)

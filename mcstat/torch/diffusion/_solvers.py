@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -113,7 +114,7 @@ class Table:
     noise: Sequence[float]
     ask_again: bool = False
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """How many m a step looks at."""
         corrections = [len(row) - 1 for row in self.correct if row is not None]
