@@ -11,6 +11,7 @@ from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
 from ._statistics import EMS, estimate_ems
 from ._thresholds import DynamicThreshold, StaticThreshold
 from ._time_shift import EpsilonScaling, TimeShift
+from ._train import digits_data, load_denoiser, save_denoiser, train_denoiser
 from ._unipc import UniPC
 from ._v3 import DPMSolverV3
 
@@ -51,8 +52,12 @@ __all__ = [
     "VPCosine",
     "VPDiscrete",
     "VPLinear",
+    "digits_data",
     "estimate_ems",
+    "load_denoiser",
     "make_grid",
     "sample",
+    "save_denoiser",
     "stability_region",
+    "train_denoiser",
 ]
