@@ -4,6 +4,7 @@ from ._dc import DCSolver
 from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
 from ._dpm import DPMSolver, SinglestepDPMSolver
 from ._grids import Grid, make_grid
+from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
 from ._momentum import GHVB, PLMS, HeavyBall, stability_region
 from ._sample import DiffusionResult, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
@@ -56,8 +57,12 @@ __all__ = [
     "estimate_ems",
     "load_denoiser",
     "make_grid",
+    "mmd2",
+    "mode_coverage",
+    "ode_error",
     "sample",
     "save_denoiser",
+    "sliced_wasserstein",
     "stability_region",
     "train_denoiser",
 ]
