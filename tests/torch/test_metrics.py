@@ -41,7 +41,7 @@ def test_mmds_standard_error_is_the_spread_of_replicates(seed):
 
 
 def test_sliced_wasserstein():
-    x = noise(500, 3)
+    x = noise(200, 3)
     shift = torch.tensor([3.0, 0.0, 0.0])
     est = sliced_wasserstein(x, x + shift, n_projections=4000, n_draws=2, random_state=0)
     # A shift by s moves the projections by |cos| s, on average s / 2 in three dimensions.

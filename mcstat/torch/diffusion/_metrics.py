@@ -39,7 +39,7 @@ def ode_error(samples: torch.Tensor, reference: torch.Tensor) -> Estimate:
     squares = to_numpy((rows[0] - rows[1]).square().mean(1))
     value = float(np.sqrt(squares.mean()))
     error = float(squares.std(ddof=1) / np.sqrt(len(squares))) / (2.0 * value) if value > 0.0 else 0.0
-    return Estimate(value=value, std_error=error, names=("rmse",), kind="monte_carlo", method="ode_error")
+    return _one("ode_error", "rmse", value, error)
 
 
 def mmd2(x: torch.Tensor, y: torch.Tensor, kernel: str = "rbf", bandwidth: float | None = None) -> Estimate:
@@ -83,14 +83,7 @@ def mmd2(x: torch.Tensor, y: torch.Tensor, kernel: str = "rbf", bandwidth: float
     value = within_x.mean() + within_y.mean() - 2.0 * x_to_y.mean()
     # Projections of the U-statistic on one sample of either kind.
     parts = (4.0 * np.var(within_x - x_to_y, ddof=1) / n, 4.0 * np.var(within_y - y_to_x, ddof=1) / m)
-    return Estimate(
-        value=value,
-        std_error=float(np.sqrt(sum(parts))),
-        names=("mmd2",),
-        kind="monte_carlo",
-        method="mmd2",
-        info={"kernel": kernel, "bandwidth": scale},
-    )
+    return _one("mmd2", "mmd2", value, float(np.sqrt(sum(parts))), kernel=kernel, bandwidth=scale)
 
 
 def sliced_wasserstein(
@@ -136,15 +129,9 @@ def sliced_wasserstein(
     lines = x @ directions, y @ directions
     value = _line_distance(*lines, p)
     rng = stream(root, "sliced_wasserstein", Purpose.BOOTSTRAP, 0)
-    draws = [_line_distance(*(_redrawn(line, rng) for line in lines), p) for _ in range(n_draws)]
-    return Estimate(
-        value=value,
-        std_error=float(np.std(draws, ddof=1)),
-        names=("sliced_wasserstein",),
-        kind="monte_carlo",
-        method="sliced_wasserstein",
-        info={"n_projections": n_projections, "p": p},
-    )
+    draws = [_line_distance(_redrawn(lines[0], rng), _redrawn(lines[1], rng), p) for _ in range(n_draws)]
+    error = float(np.std(draws, ddof=1))
+    return _one("sliced_wasserstein", "distance", value, error, n_projections=n_projections, p=p)
 
 
 def mode_coverage(samples: torch.Tensor, weights: Any, responsibilities: torch.Tensor) -> Estimate:
@@ -176,6 +163,17 @@ def mode_coverage(samples: torch.Tensor, weights: Any, responsibilities: torch.T
     )
 
 
+def _one(method: str, name: str, value: float, error: float, **info: Any) -> Estimate:
+    return Estimate(
+        value=np.array([value]),
+        std_error=np.array([error]),
+        names=(name,),
+        kind="monte_carlo",
+        method=method,
+        info=info,
+    )
+
+
 def _rows(name: str, x: torch.Tensor, least: int) -> torch.Tensor:
     rows = check_sample(name, x).detach().flatten(1)
     if len(rows) < least:
@@ -186,8 +184,8 @@ def _rows(name: str, x: torch.Tensor, least: int) -> torch.Tensor:
 def _kernel_sums(x: torch.Tensor, y: torch.Tensor, kernel: str, scale: float) -> FloatArray:
     """Sum of the kernel over y for each row of x, block by block."""
     sums = []
-    for block in x.split(_BLOCK):
-        distance = torch.cdist(block, y)
+    for start in range(0, len(x), _BLOCK):
+        distance = torch.cdist(x[start : start + _BLOCK], y)
         values = torch.exp(-0.5 * (distance / scale) ** 2) if kernel == "rbf" else -distance
         sums.append(values.sum(1, dtype=torch.float64))
     return to_numpy(torch.cat(sums))
