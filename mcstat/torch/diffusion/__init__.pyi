@@ -1,3 +1,4 @@
+from ._adaptive import AdaptiveDPMSolver
 from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ._cascade import CascadePolynomialRegression
 from ._dc import DCSolver
@@ -6,7 +7,7 @@ from ._dpm import DPMSolver, SinglestepDPMSolver
 from ._grids import Grid, make_grid
 from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
 from ._momentum import GHVB, PLMS, HeavyBall, stability_region
-from ._sample import DiffusionResult, sample
+from ._sample import DiffusionResult, add_noise, invert, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
 from ._statistics import EMS, estimate_ems
@@ -23,6 +24,7 @@ __all__ = [
     "GHVB",
     "PLMS",
     "VE",
+    "AdaptiveDPMSolver",
     "BaseDenoiser",
     "CascadePolynomialRegression",
     "DCSolver",
@@ -53,8 +55,10 @@ __all__ = [
     "VPCosine",
     "VPDiscrete",
     "VPLinear",
+    "add_noise",
     "digits_data",
     "estimate_ems",
+    "invert",
     "load_denoiser",
     "make_grid",
     "mmd2",

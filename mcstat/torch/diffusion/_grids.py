@@ -133,7 +133,7 @@ def make_grid(
     --------
     >>> from mcstat.torch.diffusion import VPLinear, make_grid
     >>> make_grid(VPLinear(), 3).lam.round(2).tolist()
-    [-5.02, -1.83, 1.37, 4.56]
+    [-5.02, -1.83, 1.36, 4.56]
     """
     n = check_integer("n", n, 1)
     check_option("kind", kind, _CONTINUOUS + _INTEGER)
