@@ -107,7 +107,7 @@ class TimeShift(Solver):
         fresh = self._solver.eta**2 * (1.0 - ratio).clamp(min=0.0)
         x = target.alpha * x0 + target.sigma * torch.sqrt(1.0 - fresh) * eps
         if self.stochastic:
-            x = x + target.sigma * torch.sqrt(fresh) * state.noise()
+            x = x + target.sigma * torch.sqrt(fresh) * state.noise(i)
         state.x = x
         return state
 
