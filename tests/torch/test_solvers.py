@@ -137,6 +137,22 @@ def test_gradients_flow_where_asked():
     assert (x.grad != 0).any()
 
 
+@pytest.mark.parametrize("solver", [Heun(), DPMSolver(2), UniPC(2), GHVB(2.8)], ids=repr)
+def test_gradients_are_derivatives(solver):
+    exact = eight_modes()
+    d, grid = Denoiser(network(exact), VPLinear(), "eps"), make_grid(VPLinear(), 6)
+    x, step = noise(3), torch.zeros(3, 2, dtype=torch.float64)
+    step[1, 0] = 1e-6
+
+    def total(x):
+        return sample(solver, d, x, grid, differentiable=True).samples.square().sum()
+
+    (gradient,) = torch.autograd.grad(total(x.requires_grad_()), x)
+    with torch.no_grad():
+        slope = float(total(x + step) - total(x - step)) / 2e-6
+    assert float(gradient[1, 0]) == pytest.approx(slope, rel=1e-5)
+
+
 def test_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
     sample(DDIM(1.0), eight_modes(), noise(5), make_grid(VPLinear(), 4), random_state=0)

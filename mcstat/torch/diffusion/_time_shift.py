@@ -52,6 +52,8 @@ class TimeShift(Solver):
     ``DiffusionResult.diagnostics["shifted_times"]`` holds the whole time step of each question and sample, a row
     a question that was shifted, beside ``"nominal_times"``.
 
+    A network's label for one time a sample is made on the CPU, so each shifted question waits for the device.
+
     With an exact score there is next to no exposure bias to mend.
     """
 
