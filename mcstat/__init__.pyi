@@ -1,4 +1,4 @@
-from . import causal, core, datasets, importance, kernels, ordinal, privacy, state_space, study, subsampling
+from . import causal, core, datasets, importance, kernels, ordinal, privacy, state_space, study, subsampling, torch
 from ._version import __version__
 from .core.estimate import Estimate
 from .core.registry import find, methods
@@ -18,4 +18,5 @@ __all__ = [
     "state_space",
     "study",
     "subsampling",
+    "torch",
 ]

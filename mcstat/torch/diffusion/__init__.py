@@ -1,0 +1,5 @@
+"""Training-free samplers of diffusion models: schedules, denoisers, time grids and solvers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,72 @@
+from ._adaptive import AdaptiveDPMSolver
+from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from ._cascade import CascadePolynomialRegression
+from ._dc import DCSolver
+from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
+from ._dpm import DPMSolver, SinglestepDPMSolver
+from ._grids import Grid, make_grid
+from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
+from ._momentum import GHVB, PLMS, HeavyBall, stability_region
+from ._sample import DiffusionResult, add_noise, invert, sample
+from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
+from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
+from ._statistics import EMS, estimate_ems
+from ._thresholds import DynamicThreshold, StaticThreshold
+from ._time_shift import EpsilonScaling, TimeShift
+from ._train import digits_data, load_denoiser, save_denoiser, train_denoiser
+from ._unipc import UniPC
+from ._v3 import DPMSolverV3
+
+__all__ = [
+    "DDIM",
+    "EDM",
+    "EMS",
+    "GHVB",
+    "PLMS",
+    "VE",
+    "AdaptiveDPMSolver",
+    "BaseDenoiser",
+    "CascadePolynomialRegression",
+    "DCSolver",
+    "DPMSolver",
+    "DPMSolverV3",
+    "Denoiser",
+    "DiffusionResult",
+    "DynamicThreshold",
+    "EmpiricalDenoiser",
+    "EpsilonScaling",
+    "Euler",
+    "FlowMatching",
+    "GaussianDenoiser",
+    "GaussianMixtureDenoiser",
+    "Grid",
+    "GuidedDenoiser",
+    "HeavyBall",
+    "Heun",
+    "Multistep",
+    "NoiseSchedule",
+    "SinglestepDPMSolver",
+    "Solver",
+    "State",
+    "StaticThreshold",
+    "Table",
+    "TimeShift",
+    "UniPC",
+    "VPCosine",
+    "VPDiscrete",
+    "VPLinear",
+    "add_noise",
+    "digits_data",
+    "estimate_ems",
+    "invert",
+    "load_denoiser",
+    "make_grid",
+    "mmd2",
+    "mode_coverage",
+    "ode_error",
+    "sample",
+    "save_denoiser",
+    "sliced_wasserstein",
+    "stability_region",
+    "train_denoiser",
+]

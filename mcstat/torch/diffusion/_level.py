@@ -1,0 +1,47 @@
+"""One noise level: a time with its alpha and sigma, for all samples or one each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+
+from mcstat.core.errors import InvalidData
+from mcstat.torch._bridge import to_numpy
+from mcstat.torch.diffusion._schedules import NoiseSchedule
+
+__all__ = ["Level", "Scalar", "level_of"]
+
+Scalar: TypeAlias = float | torch.Tensor
+
+
+@dataclass(frozen=True)
+class Level:
+    """Time, alpha and sigma: floats, or tensors of one entry a sample (times (n,), the others (n, 1, ...))."""
+
+    t: Scalar
+    alpha: Scalar
+    sigma: Scalar
+
+    def flat(self) -> Level:
+        """The same with alpha and sigma of shape (n, 1, 1) where they are tensors."""
+        if not isinstance(self.alpha, torch.Tensor) or not isinstance(self.sigma, torch.Tensor):
+            return self
+        return Level(self.t, self.alpha.reshape(-1, 1, 1), self.sigma.reshape(-1, 1, 1))
+
+
+def level_of(schedule: NoiseSchedule, x: torch.Tensor, t: Any) -> Level:
+    """The level at time ``t``: a number, or one time a sample (n,), which is read on the CPU."""
+    if isinstance(t, torch.Tensor) and t.ndim > 0:
+        if t.shape != (len(x),):
+            raise InvalidData(f"t must be a number or have shape ({len(x)},), got {tuple(t.shape)}")
+        times = to_numpy(t)
+        shape = (len(x),) + (1,) * (x.ndim - 1)
+        alpha, sigma = (
+            torch.as_tensor(values, dtype=x.dtype, device=x.device).reshape(shape)
+            for values in (schedule.alpha(times), schedule.sigma(times))
+        )
+        return Level(t, alpha, sigma)
+    time = float(t)
+    return Level(time, float(schedule.alpha(time)), float(schedule.sigma(time)))
