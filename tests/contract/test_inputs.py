@@ -158,6 +158,10 @@ MUST_REFUSE = {
         NONSENSE,
     ),
     "spread": NONSENSE,
+    "n_populations": ["?", 1, -3, 0.5, np.nan, True, None, []],
+    "exponents": ["?", None, [], [np.nan], -1.0, [[1.0]]],
+    "noise_scale": ["?", -0.1, np.nan, True, None, []],
+    "integrator": NONSENSE,
 }
 
 

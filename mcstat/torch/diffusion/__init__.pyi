@@ -1,6 +1,7 @@
 from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
 from ._dpm import DPMSolver, SinglestepDPMSolver
+from ._fkc import FeynmanKacCorrector
 from ._grids import Grid, make_grid
 from ._sample import DiffusionResult, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
@@ -19,6 +20,7 @@ __all__ = [
     "DynamicThreshold",
     "EmpiricalDenoiser",
     "Euler",
+    "FeynmanKacCorrector",
     "FlowMatching",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
