@@ -162,6 +162,11 @@ MUST_REFUSE = {
     "exponents": ["?", None, [], [np.nan], -1.0, [[1.0]]],
     "noise_scale": ["?", -0.1, np.nan, True, None, []],
     "integrator": NONSENSE,
+    "mode": NONSENSE,
+    "temperature": ["?", 0.0, -1.0, np.nan, True, None, []],
+    "bias": ["?", [np.nan], [[0.0]], 0.5],
+    "lift": ["?", [np.nan], [[0.0]], 0.5],
+    "kappa_clip": ["?", 0.0, -1.0, np.nan, True, []],
 }
 
 

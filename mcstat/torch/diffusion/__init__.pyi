@@ -6,6 +6,8 @@ from ._grids import Grid, make_grid
 from ._sample import DiffusionResult, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
+from ._superdiff import SuperDiff
+from ._superposition import ito_log_density
 from ._thresholds import DynamicThreshold, StaticThreshold
 from ._unipc import UniPC
 
@@ -33,11 +35,13 @@ __all__ = [
     "Solver",
     "State",
     "StaticThreshold",
+    "SuperDiff",
     "Table",
     "UniPC",
     "VPCosine",
     "VPDiscrete",
     "VPLinear",
+    "ito_log_density",
     "make_grid",
     "sample",
 ]

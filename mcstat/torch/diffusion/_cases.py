@@ -19,3 +19,17 @@ def feynman_kac_corrector() -> Case:
         fit={},
         truth={"log_normaliser": float(-0.5 * np.log(4.0 * np.pi * 1.0025))},
     )
+
+
+def super_diff() -> Case:
+    """One model or another, of means -2 and 2 with odds 1 to 3: the mean of the mixture is 1."""
+    from mcstat.torch.diffusion import EDM, GaussianDenoiser, SuperDiff, make_grid
+
+    schedule = EDM(sigma_min=0.05, sigma_max=40.0)
+    models = [GaussianDenoiser([-2.0], 1.0, schedule), GaussianDenoiser([2.0], 1.0, schedule)]
+    grid = make_grid(schedule, 200, "karras")
+    return Case(
+        estimator=SuperDiff(models, grid, bias=np.log([1.0, 3.0]), n_samples=500, random_state=0),
+        fit={},
+        truth={"value": 1.0},
+    )

@@ -23,7 +23,7 @@ from mcstat.torch._bridge import generator, to_numpy
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
 from mcstat.torch.diffusion._grids import Grid, as_grid
 from mcstat.torch.diffusion._populations import Flow, Populations, log_gaussian_power, run
-from mcstat.torch.diffusion._shared import check_denoisers, check_dtype, check_shape
+from mcstat.torch.diffusion._shared import check_denoisers, check_dtype, check_shape, network_calls
 
 __all__ = ["FeynmanKacCorrector"]
 
@@ -199,14 +199,14 @@ class FeynmanKacCorrector(Estimator):
         check_dtype(self.dtype)
         self._root = root_seed(self.random_state)
         grids = [fine, _coarser(fine, flow)] if self.extrapolate else [fine]
-        called = sum(denoiser.n_calls for denoiser in flow.denoisers)
+        called = network_calls(flow.denoisers)
         started = perf_counter()
         bar = progress_bar(sum(grid.n_steps for grid in grids), "steps", self.verbose)
         with torch.no_grad(), single_threaded(), bar as advance:
             runs = [self._run(flow, grid, shape, k, advance) for k, grid in enumerate(grids)]
         self._seconds = perf_counter() - started
         self._keep(flow, grids, runs)
-        self.n_calls_ = sum(denoiser.n_calls for denoiser in flow.denoisers) - called
+        self.n_calls_ = network_calls(flow.denoisers) - called
         if self._warnings:
             warnings.warn(self._warnings[0], ReliabilityWarning, stacklevel=2)
         return self

@@ -9,7 +9,7 @@ from mcstat.core.checks import check_integer, check_option
 from mcstat.core.errors import InvalidParameter
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
 
-__all__ = ["check_denoisers", "check_dtype", "check_shape"]
+__all__ = ["check_denoisers", "check_dtype", "check_shape", "network_calls"]
 
 
 def check_denoisers(denoisers: Any, least: int = 1) -> tuple[BaseDenoiser, ...]:
@@ -39,3 +39,8 @@ def check_shape(shape: Any, denoisers: Sequence[BaseDenoiser]) -> tuple[int, ...
 def check_dtype(dtype: Any) -> str:
     """The dtypes that are sampled in, by name."""
     return check_option("dtype", dtype, ("float32", "float64"))
+
+
+def network_calls(denoisers: Sequence[BaseDenoiser]) -> int:
+    """Network calls so far; a denoiser that is there twice counts its own."""
+    return sum(denoiser.n_calls for denoiser in {id(one): one for one in denoisers}.values())
