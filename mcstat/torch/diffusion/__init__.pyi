@@ -1,8 +1,11 @@
 from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from ._categorical import sample_categorical, truncated_gumbel_law
 from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
 from ._dpm import DPMSolver, SinglestepDPMSolver
 from ._fkc import FeynmanKacCorrector
 from ._grids import Grid, make_grid
+from ._masked import AncestralSampler, FirstHittingSampler
+from ._masked_models import TabularMaskedModel, masked_nelbo, sentence_entropy
 from ._sample import DiffusionResult, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
@@ -15,6 +18,7 @@ __all__ = [
     "DDIM",
     "EDM",
     "VE",
+    "AncestralSampler",
     "BaseDenoiser",
     "DPMSolver",
     "Denoiser",
@@ -23,6 +27,7 @@ __all__ = [
     "EmpiricalDenoiser",
     "Euler",
     "FeynmanKacCorrector",
+    "FirstHittingSampler",
     "FlowMatching",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
@@ -37,11 +42,16 @@ __all__ = [
     "StaticThreshold",
     "SuperDiff",
     "Table",
+    "TabularMaskedModel",
     "UniPC",
     "VPCosine",
     "VPDiscrete",
     "VPLinear",
     "ito_log_density",
     "make_grid",
+    "masked_nelbo",
     "sample",
+    "sample_categorical",
+    "sentence_entropy",
+    "truncated_gumbel_law",
 ]

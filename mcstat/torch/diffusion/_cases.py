@@ -33,3 +33,39 @@ def super_diff() -> Case:
         fit={},
         truth={"value": 1.0},
     )
+
+
+def first_hitting_sampler() -> Case:
+    """Three dependent tokens of three kinds."""
+    from mcstat.torch.diffusion import FirstHittingSampler, TabularMaskedModel
+
+    joint = np.arange(27.0).reshape(3, 3, 3) ** 2
+    joint /= joint.sum()
+    return Case(
+        estimator=FirstHittingSampler(TabularMaskedModel(joint), 3, 3, n_samples=2000, random_state=0),
+        fit={},
+        truth={"sentence_entropy": _mean_entropy(joint)},
+    )
+
+
+def ancestral_sampler() -> Case:
+    """Three independent tokens, for which any number of steps is exact."""
+    from mcstat.torch.diffusion import AncestralSampler, TabularMaskedModel
+
+    p = np.array([0.5, 0.3, 0.2])
+    joint = np.einsum("i,j,k->ijk", p, p[::-1], p)
+    return Case(
+        estimator=AncestralSampler(TabularMaskedModel(joint), 3, 3, n_samples=2000, n_steps=20, random_state=0),
+        fit={},
+        truth={"sentence_entropy": _mean_entropy(joint)},
+    )
+
+
+def _mean_entropy(joint: np.ndarray) -> float:
+    """Mean over all sequences of the entropy of their tokens' frequencies."""
+    total = 0.0
+    for sequence in np.ndindex(joint.shape):
+        shares = np.bincount(sequence) / joint.ndim
+        shares = shares[shares > 0]
+        total -= float(joint[sequence] * np.sum(shares * np.log(shares)))
+    return total
