@@ -150,7 +150,7 @@ ORDERS = [
 def test_order_of_convergence_on_eight_modes(solver, order):
     """Median over the starting points: a point beside a watershed between modes has its own, later asymptotics."""
     d, x = eight_modes(), noise(256)
-    reference = sample(UniPC(3), d, x, make_grid(SCHEDULE, 3200)).samples
+    reference = sample(UniPC(3, lower_order_final=False), d, x, make_grid(SCHEDULE, 3200)).samples
     coarse, fine = ((sample(solver, d, x, make_grid(SCHEDULE, n)).samples - reference).norm(dim=1) for n in (400, 800))
     assert float(torch.log2(coarse / fine).median()) == pytest.approx(order, abs=0.15)
 

@@ -11,15 +11,21 @@ from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch.diffusion import (
     DDIM,
     EDM,
+    GHVB,
     VE,
+    AdaptiveDPMSolver,
     Denoiser,
+    DPMSolver,
     Euler,
     FlowMatching,
     GaussianDenoiser,
     Grid,
     Heun,
+    UniPC,
     VPCosine,
     VPLinear,
+    add_noise,
+    invert,
     make_grid,
     sample,
 )
@@ -132,6 +138,72 @@ def test_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
     sample(DDIM(1.0), eight_modes(), noise(5), make_grid(VPLinear(), 4), random_state=0)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("solver", [DDIM(), Heun(), DPMSolver(2), UniPC(2)], ids=repr)
+def test_noise_found_from_data_leads_back(solver):
+    d, grid = eight_modes(), make_grid(VPLinear(), 400)
+    x = d.sample(30, t=VPLinear().t_min, random_state=0)
+    up = invert(solver, d, x, grid)
+    assert up.grid.lam[0] == grid.lam[-1]
+    limit = 0.1 if isinstance(solver, DDIM) else 0.01
+    assert rmse(sample(solver, d, up.samples, grid).samples, x) < limit
+    # On Gaussian data the noise is known.
+    gauss = GaussianDenoiser([1.0, -2.0], [0.3, 1.5])
+    wanted = gauss.ode_solution(x, grid.level(400), grid.level(0))
+    assert rmse(invert(solver, gauss, x, grid).samples, wanted) < 0.05
+    with pytest.raises(InvalidParameter, match="with noise"):
+        invert(solver, d, x, make_grid(VPLinear(), 5, final="zero"))
+
+
+def test_only_plain_solvers_invert():
+    for solver in (GHVB(2.8), DDIM(1.0)):
+        with pytest.raises(InvalidParameter, match="solver must be DDIM"):
+            invert(solver, eight_modes(), noise(3), make_grid(VPLinear(), 5))
+
+
+def test_a_start_from_noisy_data(seed):
+    data = torch.full((50_000, 2), 1.5, dtype=torch.float64)
+    x = add_noise(data, VPLinear(), 0.3, random_state=seed)
+    alpha, sigma = float(VPLinear().alpha(0.3)), float(VPLinear().sigma(0.3))
+    z = (x.numpy() - 1.5 * alpha) / sigma
+    # Mean and variance of 100 000 normal numbers, within 5.3 standard errors: false alarms below 3e-7.
+    assert abs(z.mean()) < 5.3 / np.sqrt(z.size)
+    assert abs(z.var() - 1.0) < 5.3 * np.sqrt(2 / z.size)
+    back = sample(UniPC(2), GaussianDenoiser([1.5, 1.5], 0.0), x[:100], make_grid(VPLinear(), 5, t_start=0.3))
+    assert rmse(back.samples, data[:100]) < 0.05
+
+
+@pytest.mark.parametrize("algorithm", ["dpmsolver++", "dpmsolver"])
+@pytest.mark.parametrize("order", [2, 3])
+def test_the_adaptive_solver_meets_its_tolerance(order, algorithm):
+    d, x = eight_modes(), noise(50)
+    reference = sample(UniPC(3), d, x, make_grid(VPLinear(), 1000)).samples
+    errors, asked = [], []
+    for tolerance in (1e-2, 1e-3, 1e-4):
+        solver = AdaptiveDPMSolver(order, algorithm=algorithm, atol=tolerance, rtol=tolerance)
+        result = sample(solver, d, x, make_grid(VPLinear(), 1))
+        errors.append(rmse(result.samples, reference))
+        asked.append(result.nfe)
+        steps, refused = result.diagnostics["steps"], result.diagnostics["refused"]
+        assert sum(steps) == pytest.approx(np.ptp(result.grid.lam))
+        # A refused try asks again for all but the first answer.
+        assert result.nfe == order * len(steps) + (order - 1) * refused
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-3
+    assert asked[0] < asked[1] < asked[2]
+    between = sample(solver, d, x, make_grid(VPLinear(), 3, final="zero"))
+    assert torch.isfinite(between.samples).all()
+
+
+def test_the_adaptive_solver_refuses():
+    for solver, message in [
+        (AdaptiveDPMSolver(1), "order must be 2 or 3"),
+        (AdaptiveDPMSolver(atol=0.0), "atol"),
+        (AdaptiveDPMSolver(algorithm="sde-dpmsolver++"), "algorithm"),
+    ]:
+        with pytest.raises(InvalidParameter, match=message):
+            sample(solver, eight_modes(), noise(3), make_grid(VPLinear(), 1))
 
 
 def test_bad_input():

@@ -1,30 +1,47 @@
+from ._adaptive import AdaptiveDPMSolver
 from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
+from ._cascade import CascadePolynomialRegression
 from ._categorical import sample_categorical, truncated_gumbel_law
+from ._dc import DCSolver
 from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
 from ._dpm import DPMSolver, SinglestepDPMSolver
 from ._fkc import FeynmanKacCorrector
 from ._grids import Grid, make_grid
 from ._masked import AncestralSampler, FirstHittingSampler
 from ._masked_models import TabularMaskedModel, masked_nelbo, sentence_entropy
-from ._sample import DiffusionResult, sample
+from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
+from ._momentum import GHVB, PLMS, HeavyBall, stability_region
+from ._sample import DiffusionResult, add_noise, invert, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
+from ._statistics import EMS, estimate_ems
 from ._superdiff import SuperDiff
 from ._superposition import ito_log_density
 from ._thresholds import DynamicThreshold, StaticThreshold
+from ._time_shift import EpsilonScaling, TimeShift
+from ._train import digits_data, load_denoiser, save_denoiser, train_denoiser
 from ._unipc import UniPC
+from ._v3 import DPMSolverV3
 
 __all__ = [
     "DDIM",
     "EDM",
+    "EMS",
+    "GHVB",
+    "PLMS",
     "VE",
+    "AdaptiveDPMSolver",
     "AncestralSampler",
     "BaseDenoiser",
+    "CascadePolynomialRegression",
+    "DCSolver",
     "DPMSolver",
+    "DPMSolverV3",
     "Denoiser",
     "DiffusionResult",
     "DynamicThreshold",
     "EmpiricalDenoiser",
+    "EpsilonScaling",
     "Euler",
     "FeynmanKacCorrector",
     "FirstHittingSampler",
@@ -33,6 +50,7 @@ __all__ = [
     "GaussianMixtureDenoiser",
     "Grid",
     "GuidedDenoiser",
+    "HeavyBall",
     "Heun",
     "Multistep",
     "NoiseSchedule",
@@ -43,15 +61,28 @@ __all__ = [
     "SuperDiff",
     "Table",
     "TabularMaskedModel",
+    "TimeShift",
     "UniPC",
     "VPCosine",
     "VPDiscrete",
     "VPLinear",
+    "add_noise",
+    "digits_data",
+    "estimate_ems",
+    "invert",
     "ito_log_density",
+    "load_denoiser",
     "make_grid",
     "masked_nelbo",
+    "mmd2",
+    "mode_coverage",
+    "ode_error",
     "sample",
     "sample_categorical",
+    "save_denoiser",
     "sentence_entropy",
+    "sliced_wasserstein",
+    "stability_region",
+    "train_denoiser",
     "truncated_gumbel_law",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log, pi
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +81,8 @@ class GaussianMixtureDenoiser(BaseDenoiser):
     def logp(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Log density of the noisy data (n,)."""
         parts = self._parts(x, level_of(self.schedule, x, t))
-        return torch.logsumexp(parts.log_joint, dim=1) - 0.5 * self.means.shape[1] * np.log(2.0 * np.pi)
+        density: torch.Tensor = torch.logsumexp(parts.log_joint, dim=1) - 0.5 * self.means.shape[1] * log(2.0 * pi)
+        return density
 
     def responsibilities(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Posterior probability of each component (n, K)."""
@@ -194,8 +196,9 @@ class GaussianDenoiser(GaussianMixtureDenoiser):
     def ode_solution(self, x: torch.Tensor, start: Level, end: Level) -> torch.Tensor:
         """Where the sampling ODE takes ``x`` (n, d) from one level to another: standardised values stay."""
         _, means, variances, _ = self._on(x)
-        deviation = [torch.sqrt(level.alpha**2 * variances + level.sigma**2) for level in (start, end)]
-        return end.alpha * means + deviation[1] / deviation[0] * (x - start.alpha * means)
+        before, after = (torch.sqrt(level.alpha**2 * variances + level.sigma**2) for level in (start, end))
+        moved: torch.Tensor = end.alpha * means + after * ((x - start.alpha * means) / before)
+        return moved
 
 
 class EmpiricalDenoiser(BaseDenoiser):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from math import factorial
-
-import numpy as np
+from math import exp, expm1, factorial
 
 from mcstat.core.checks import check_integer
 from mcstat.core.errors import InvalidParameter
@@ -12,17 +10,21 @@ from mcstat.torch.diffusion._grids import Grid
 
 __all__ = ["check_order", "orders", "phi"]
 
-# Below this |z| the series is exact to rounding in this many terms; above it the recursion loses no more than a digit.
-_SMALL, _TERMS = 1.0, 20
+# Up to this |z| the series is exact to rounding in this many terms; above it the recursion loses no more than a digit.
+_SMALL, _TERMS = 1.0, 18
+_INVERSE_FACTORIALS = [1.0 / factorial(j) for j in range(_TERMS + 6)]
 
 
 def phi(k: int, z: float) -> float:
-    """The k-th phi function, sum over j of z^j / (j + k)!: phi_0 = exp, phi_{k+1} = (phi_k - 1/k!) / z."""
-    if abs(z) < _SMALL:
-        return float(sum(z**j / factorial(j + k) for j in range(_TERMS)))
-    value = float(np.expm1(z)) / z if k > 0 else float(np.exp(z))
-    for j in range(1, k):
-        value = (value - 1.0 / factorial(j)) / z
+    """The k-th phi function, sum over j of z^j / (j + k)!: phi_0 = exp, phi_{k+1} = (phi_k - 1/k!) / z; k <= 6."""
+    if abs(z) > _SMALL:
+        value = expm1(z) / z if k > 0 else exp(z)
+        for j in range(1, k):
+            value = (value - _INVERSE_FACTORIALS[j]) / z
+        return value
+    value = 0.0
+    for coefficient in reversed(_INVERSE_FACTORIALS[k : k + _TERMS]):
+        value = value * z + coefficient
     return value
 
 

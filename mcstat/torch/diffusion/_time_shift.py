@@ -1,0 +1,242 @@
+"""Corrections of exposure bias: in sampling, x carries another level of noise than the clock says.
+
+Li, Qu, Yao, Sun, Moens (2024). Alleviating exposure bias in diffusion models through sampling with shifted time steps.
+ICLR. arXiv:2305.15583. Ning, Li, Su, Salah, Ertugrul (2024). Elucidating the exposure bias in diffusion models. ICLR.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcstat.core.checks import check_integer, check_option, check_real
+from mcstat.core.errors import InvalidParameter, ReliabilityWarning
+from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._grids import Grid
+from mcstat.torch.diffusion._level import Level
+from mcstat.torch.diffusion._schedules import NoiseSchedule, VPDiscrete
+from mcstat.torch.diffusion._solvers import DDIM, Solver, State
+
+__all__ = ["EpsilonScaling", "TimeShift"]
+
+# Of fewer coordinates the variance is too rough an estimate: its relative error is sqrt(2 / d).
+_FEWEST_COORDINATES = 16
+
+
+class TimeShift(Solver):
+    """Ask the network at the time whose variance the sample has.
+
+    Parameters
+    ----------
+    base : Solver, optional
+        Default :class:`DDIM`.
+    window : int
+        Width of the search in whole time steps, half to each side; 0 and 1 leave the base as it is.
+    cutoff : int
+        Whole time steps at or below this one are not shifted.
+    mode : {"label", "target"}
+        "label", the paper's: noise is predicted at the shifted time of the current x, the solver's numbers stay.
+        "target", as in the published code: x is taken to the level of the shifted time of the next node, where the
+        network is asked at the nominal time; for :class:`DDIM` only.
+    match : {"noise", "total"}
+        What the sample's variance over its coordinates is compared with: sigma^2, or sigma^2 + alpha^2 ``data_var``.
+    data_var : float, optional
+        Variance of the data's coordinates, for "total".
+
+    Notes
+    -----
+    A whole time step is 1/N of the clock, N the steps of :class:`VPDiscrete` and 1000 for continuous schedules.
+    ``DiffusionResult.diagnostics["shifted_times"]`` holds the whole time step of each question and sample, a row
+    a question that was shifted, beside ``"nominal_times"``.
+
+    With an exact score there is next to no exposure bias to mend.
+    """
+
+    def __init__(
+        self,
+        base: Solver | None = None,
+        window: int = 10,
+        cutoff: int = 300,
+        mode: str = "label",
+        match: str = "noise",
+        data_var: float | None = None,
+    ) -> None:
+        self.base = base
+        self.window = window
+        self.cutoff = cutoff
+        self.mode = mode
+        self.match = match
+        self.data_var = data_var
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the base draws noise."""
+        return self._solver.stochastic
+
+    @property
+    def _solver(self) -> Solver:
+        return _checked_base(self.base)
+
+    def init(
+        self, x: torch.Tensor, grid: Grid, denoiser: BaseDenoiser, generator: torch.Generator | None = None
+    ) -> State:
+        """State at node 0 of the grid."""
+        self._check(x, denoiser.schedule)
+        clock = _Clock(denoiser.schedule, self.window // 2, self.cutoff, self.data_var, x)
+        asked = _Shifted(denoiser, clock, grid.level(0)) if self.mode == "label" and self.window >= 2 else denoiser
+        state = self._solver.init(x, grid, asked, generator)
+        state.memory["clock"] = clock
+        state.memory["diagnostics"] = clock.seen
+        return state
+
+    def step(self, state: State, i: int) -> State:
+        """Go from node i to node i + 1."""
+        clock: _Clock = state.memory["clock"]
+        end = state.grid.level(i + 1)
+        last = i + 1 == state.grid.n_steps
+        if self.mode == "label" or self.window < 2 or i == 0 or last or not clock.shifts(end):
+            return self._solver.step(state, i)
+        start, target = state.grid.level(i), clock.matching(state.x, end)
+        x0 = state.denoiser.output(state.x, start, "x0")
+        eps = (state.x - start.alpha * x0) / start.sigma
+        ratio = torch.as_tensor(start.alpha * target.sigma / (start.sigma * target.alpha)) ** 2
+        # A target noisier than the start takes no fresh noise.
+        fresh = self._solver.eta**2 * (1.0 - ratio).clamp(min=0.0)
+        x = target.alpha * x0 + target.sigma * torch.sqrt(1.0 - fresh) * eps
+        if self.stochastic:
+            x = x + target.sigma * torch.sqrt(fresh) * state.noise()
+        state.x = x
+        return state
+
+    def _check(self, x: torch.Tensor, schedule: NoiseSchedule) -> None:
+        check_integer("window", self.window)
+        check_integer("cutoff", self.cutoff)
+        check_option("mode", self.mode, ("label", "target"))
+        check_option("match", self.match, ("noise", "total"))
+        if self.mode == "target" and not isinstance(self._solver, DDIM):
+            raise InvalidParameter(f"base must be DDIM for mode='target', got {self.base!r}")
+        if (self.match == "total") != (self.data_var is not None):
+            raise InvalidParameter(f"data_var must be given for match='total' and only there, got {self.data_var!r}")
+        if self.data_var is not None:
+            check_real("data_var", self.data_var, 0.0)
+        if self.match == "noise" and not schedule.preserves_variance:
+            raise InvalidParameter(f"match must be 'total' for {type(schedule).__name__}, got 'noise'")
+        if x[0].numel() < _FEWEST_COORDINATES:
+            message = f"the variance of {x[0].numel()} coordinates says little about the noise in a sample"
+            warnings.warn(message, ReliabilityWarning, stacklevel=4)
+
+
+class EpsilonScaling(Solver):
+    """Divide the predicted noise by a number a little above 1.
+
+    Parameters
+    ----------
+    base : Solver, optional
+        Default :class:`DDIM`.
+    scale : float
+        Positive; 1 is the base.
+    """
+
+    def __init__(self, base: Solver | None = None, scale: float = 1.005) -> None:
+        self.base = base
+        self.scale = scale
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the base draws noise."""
+        return self._solver.stochastic
+
+    @property
+    def _solver(self) -> Solver:
+        return _checked_base(self.base)
+
+    def init(
+        self, x: torch.Tensor, grid: Grid, denoiser: BaseDenoiser, generator: torch.Generator | None = None
+    ) -> State:
+        """State at node 0 of the grid."""
+        scale = check_real("scale", self.scale, 0.0, closed="neither")
+        return self._solver.init(x, grid, denoiser if scale == 1.0 else _Scaled(denoiser, scale), generator)
+
+    def step(self, state: State, i: int) -> State:
+        """Go from node i to node i + 1."""
+        return self._solver.step(state, i)
+
+
+def _checked_base(base: Any) -> Solver:
+    solver = DDIM() if base is None else base
+    if not isinstance(solver, Solver):
+        raise InvalidParameter(f"base must be a Solver, got {base!r}")
+    return solver
+
+
+class _Clock:
+    """Whole time steps with their levels and variances, on the samples' device."""
+
+    def __init__(
+        self, schedule: NoiseSchedule, half: int, cutoff: int, data_var: float | None, x: torch.Tensor
+    ) -> None:
+        self.count = schedule.n_steps if isinstance(schedule, VPDiscrete) else 1000
+        self.half, self.cutoff, self.t_max = half, cutoff, schedule.t_max
+        times = schedule.t_max * np.arange(1, self.count + 1) / self.count
+        alpha, sigma = schedule.alpha(times), schedule.sigma(times)
+        columns = (times, alpha, sigma, sigma**2 + (0.0 if data_var is None else data_var) * alpha**2)
+        self.t, self.alpha, self.sigma, self.variance = (
+            torch.tensor(column, dtype=x.dtype, device=x.device) for column in columns
+        )
+        self.seen: dict[str, Any] = {"nominal_times": [], "shifted_times": []}
+
+    def index(self, level: Level) -> int:
+        """The whole time step of a level."""
+        return round(float(level.t) / self.t_max * self.count) - 1
+
+    def shifts(self, level: Level) -> bool:
+        """Whether the level is above the cutoff."""
+        return self.index(level) > self.cutoff
+
+    def matching(self, x: torch.Tensor, level: Level) -> Level:
+        """In the window around a level, the one whose variance each sample has; of equals the cleanest."""
+        nominal = self.index(level)
+        low, high = max(nominal - self.half, 0), min(nominal + self.half, self.count - 1)
+        variance = x.flatten(1).var(dim=1)
+        found = low + torch.argmin((variance[:, None] - self.variance[low : high + 1]).abs(), dim=1)
+        self.seen["nominal_times"].append(nominal)
+        self.seen["shifted_times"].append(found)
+        shape = (len(x),) + (1,) * (x.ndim - 1)
+        return Level(self.t[found], self.alpha[found].reshape(shape), self.sigma[found].reshape(shape))
+
+
+class _Shifted(BaseDenoiser):
+    """Predicts noise at the matching time, and data from it at the nominal level."""
+
+    def __init__(self, inner: BaseDenoiser, clock: _Clock, first: Level) -> None:
+        super().__init__(inner.schedule)
+        self.inner, self.clock, self.first = inner, clock, first
+
+    def _x0(self, x: torch.Tensor, level: Level) -> torch.Tensor:
+        if not self._shifts(level):
+            return self.inner.output(x, level, "x0")
+        return (x - level.sigma * self._eps(x, level)) / level.alpha
+
+    def _eps(self, x: torch.Tensor, level: Level) -> torch.Tensor:
+        asked = self.clock.matching(x, level) if self._shifts(level) else level
+        return self.inner.output(x, asked, "eps")
+
+    def _shifts(self, level: Level) -> bool:
+        return bool(level.t != self.first.t) and self.clock.shifts(level)
+
+
+class _Scaled(BaseDenoiser):
+    """Noise over a number."""
+
+    def __init__(self, inner: BaseDenoiser, scale: float) -> None:
+        super().__init__(inner.schedule)
+        self.inner, self.scale = inner, scale
+
+    def _x0(self, x: torch.Tensor, level: Level) -> torch.Tensor:
+        return (x - level.sigma * self._eps(x, level)) / level.alpha
+
+    def _eps(self, x: torch.Tensor, level: Level) -> torch.Tensor:
+        return self.inner.output(x, level, "eps") / self.scale
