@@ -162,6 +162,7 @@ MUST_REFUSE = {
     "exponents": ["?", None, [], [np.nan], -1.0, [[1.0]]],
     "noise_scale": ["?", -0.1, np.nan, True, None, []],
     "integrator": NONSENSE,
+    "weight_interval": ["?", 1.0, (1.0, 1.0), (1.0,), (1.0, np.nan)],
     "mode": NONSENSE,
     "length": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "vocab_size": ["?", 0, -3, 0.5, np.nan, True, None, []],

@@ -128,7 +128,7 @@ def test_general_weights_are_the_special_forms():
     s1, s2 = (-model.output(grid.alpha[i] * y.flatten(0, 1), grid.level(i), "eps") / grid.ratio[i] for model in models)
 
     def growth(exponents):
-        flow = Flow(tuple(models[: len(exponents)]), exponents, 1.0, "euler", "systematic", 0.5)
+        flow = Flow(tuple(models[: len(exponents)]), exponents, 1.0, "euler", "systematic", 0.5, (-np.inf, np.inf))
         return _drift_and_growth(flow, grid, i, y)[1].flatten()
 
     def square(s):
@@ -232,6 +232,20 @@ def test_genealogy_and_paths():
     assert fkc.n_calls_ == 90
     shares = np.exp(fkc.log_weights_)
     np.testing.assert_allclose(fkc.ess_path_[-1], shares.sum(1) ** 2 / (shares**2).sum(1))
+
+
+def test_weights_grow_only_in_their_interval():
+    grid = make_grid(SCHEDULE, 60, "karras")
+    settings = {"n_particles": 50, "n_populations": 2, "random_state": 0, "extrapolate": False, "ess_threshold": 0.0}
+    fkc = FeynmanKacCorrector(q(), 2, grid, weight_interval=(0.1, 5.0), **settings).fit()
+    inside = (grid.t[:-1] >= 0.1) & (grid.t[:-1] <= 5.0)
+    moved = np.abs(np.diff(fkc.ess_path_, axis=0, prepend=50.0)).max(axis=1) > 1e-9
+    np.testing.assert_array_equal(moved, inside)
+    assert fkc.estimate(lambda x: x).value.shape == (1,)
+    with pytest.raises(InvalidParameter, match="fn must be given"):
+        fkc.estimate()
+    whole = FeynmanKacCorrector(q(), 2, grid, weight_interval=(0.0, 100.0), **settings).fit()
+    np.testing.assert_array_equal(whole.log_weights_, FeynmanKacCorrector(q(), 2, grid, **settings).fit().log_weights_)
 
 
 def test_networks_of_any_rank_in_single_precision():

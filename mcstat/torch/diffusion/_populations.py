@@ -39,6 +39,7 @@ class Flow:
     integrator: str
     resampling: str
     ess_threshold: float
+    weight_interval: tuple[float, float]
 
 
 @dataclass
@@ -87,7 +88,7 @@ def run(
     y = spread * _noise(shape, generators, dtype)
     size = torch.zeros(y.shape[:2], dtype=torch.float64, device=y.device)
     state = Populations(y, size, torch.zeros_like(size[:, 0]))
-    drift, noise, clock = _coefficients(flow, ratio)
+    drift, noise, clock = _coefficients(flow, grid)
     for i in range(grid.n_steps):
         if i > 0:
             _resample_where_poor(state, i, flow, generators)
@@ -111,22 +112,23 @@ def log_gaussian_power(deviation: float, power: float, d: int) -> float:
     return float(0.5 * d * ((1.0 - power) * log_square - np.log(power)))
 
 
-def _coefficients(flow: Flow, ratio: FloatArray) -> tuple[list[float], list[float], list[float]]:
+def _coefficients(flow: Flow, grid: Grid) -> tuple[list[float], list[float], list[float]]:
     """Of S, of z and of the weights' growth (N,) each."""
-    square = ratio**2
+    square = grid.ratio**2
     start, end = square[:-1], square[1:]
     pull = 0.5 * (1.0 + flow.noise_scale**2)
     if flow.integrator == "euler":
         step = start - end
-        table = (pull * step, flow.noise_scale * np.sqrt(step), step)
+        drift, noise, clock = pull * step, flow.noise_scale * np.sqrt(step), step
     else:
         power, length = sum(flow.exponents), np.log(start / end)
         excess = 2.0 * pull * power - 1.0
         growth = length if excess == 0.0 else -np.expm1(-excess * length) / excess
         drift = -start / power * np.expm1(-pull * power * length)
-        table = (drift, flow.noise_scale * np.sqrt(end * growth), start * length)
-    drift, noise, clock = (column.tolist() for column in table)
-    return drift, noise, clock
+        noise, clock = flow.noise_scale * np.sqrt(end * growth), start * length
+    low, high = flow.weight_interval
+    clock = np.where((grid.t[:-1] >= low) & (grid.t[:-1] <= high), clock, 0.0)
+    return drift.tolist(), noise.tolist(), clock.tolist()
 
 
 def _drift_and_growth(flow: Flow, grid: Grid, i: int, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
