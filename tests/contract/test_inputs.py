@@ -160,7 +160,7 @@ MUST_REFUSE = {
     "spread": NONSENSE,
     "n_populations": ["?", 1, -3, 0.5, np.nan, True, None, []],
     "exponents": ["?", None, [], [np.nan], -1.0, [[1.0]]],
-    "noise_scale": ["?", -0.1, np.nan, True, None, []],
+    "noise_scale": ["?", -0.1, np.nan, True, []],
     "integrator": NONSENSE,
     "weight_interval": ["?", 1.0, (1.0, 1.0), (1.0,), (1.0, np.nan)],
     "mode": NONSENSE,

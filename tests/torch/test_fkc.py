@@ -120,6 +120,17 @@ def test_the_law_does_not_depend_on_the_noise_of_the_simulation(noise_scale, see
     assert within(fkc.estimate(moments)[["value[0]", "value[1]"]], [mean, variance + mean**2]).max() < FAR
 
 
+def test_noise_for_strong_tempering_keeps_the_weights_together(seed):
+    model, grid = GaussianDenoiser([0.0], 1.0, SCHEDULE), make_grid(SCHEDULE, 100, "karras")
+    settings = {"n_particles": 500, "n_populations": 40, "extrapolate": False, "random_state": seed}
+    spread = {}
+    for noise_scale in (None, 1.0):
+        fkc = FeynmanKacCorrector(model, 3.0, grid, noise_scale=noise_scale, **settings).fit()
+        spread[noise_scale] = fkc.log_normalisers_.std(ddof=1)
+    # Standard deviations of 40 populations have a relative error of 0.11; a third was measured.
+    assert spread[None] < 0.6 * spread[1.0]
+
+
 def test_general_weights_are_the_special_forms():
     models, grid = [tilted(), tilted(d=3)], make_grid(VPLinear(), 4)
     models[1] = GaussianMixtureDenoiser([1.0], [[0.5, 0.0, -1.0]], 0.4, VPLinear())
@@ -194,7 +205,7 @@ def test_coverage_of_the_extrapolated_log_normaliser(seed):
 def test_equals_the_naive_twin():
     grid = make_grid(SCHEDULE, 60, "karras")
     models, exponents = [q(), r()], (0.9, 1.1)
-    settings = {"n_particles": 12, "extrapolate": False, "integrator": "euler", "random_state": 3}
+    settings = {"n_particles": 12, "extrapolate": False, "integrator": "euler", "random_state": 3, "noise_scale": 1.0}
     fkc = FeynmanKacCorrector(models, exponents, grid, **settings).fit()
     source = generator(root_seed(3), "FeynmanKacCorrector", Purpose.REPLICATES, 4)
 

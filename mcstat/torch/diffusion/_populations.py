@@ -86,8 +86,8 @@ def run(
     ratio = grid.ratio
     spread = ratio[0] / np.sqrt(sum(flow.exponents))
     y = spread * _noise(shape, generators, dtype)
-    size = torch.zeros(y.shape[:2], dtype=torch.float64, device=y.device)
-    state = Populations(y, size, torch.zeros_like(size[:, 0]))
+    log_weights = torch.zeros(y.shape[:2], dtype=torch.float64, device=y.device)
+    state = Populations(y, log_weights, torch.zeros_like(log_weights[:, 0]))
     drift, noise, clock = _coefficients(flow, grid)
     for i in range(grid.n_steps):
         if i > 0:
@@ -97,9 +97,10 @@ def run(
         state.x = state.x + drift[i] * total
         if flow.noise_scale > 0.0:
             state.x = state.x + noise[i] * _noise(shape, generators, dtype)
-        if not bool(torch.isfinite(state.log_weights).all()):
-            raise FloatingPointError(f"weights must be finite, got NaN or infinity at time {grid.t[i]:.4g}")
+        # NaN where a weight is NaN or infinite; looking at the weights too would wait for the device twice.
         state.ess.append(to_numpy(_effective_sizes(state.log_weights)))
+        if not np.isfinite(state.ess[-1]).all():
+            raise FloatingPointError(f"weights must be finite, got NaN or infinity at time {grid.t[i]:.4g}")
         advance()
     state.x = float(grid.alpha[-1]) * state.x
     state.log_normaliser = state.log_normaliser + _log_mean(state.log_weights)
