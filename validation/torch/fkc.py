@@ -2,7 +2,7 @@
 
     python -m validation.torch.fkc [--quick] [--n-jobs 2]
 
-Bands were set before measuring (card of the method and issue of the room). About eight CPU minutes, most of them for
+Bands were set before measuring (card of the method and issue of the room). About nine CPU minutes, most of them for
 the coverage; quick three seconds.
 """
 

@@ -2,7 +2,7 @@
 
     python -m validation.torch.superdiff [--quick]
 
-Bands were set before measuring (card of the method and issue of the room). About six CPU minutes, most of
+Bands were set before measuring (card of the method and issue of the room). About four CPU minutes, most of
 them for training; quick two seconds.
 """
 

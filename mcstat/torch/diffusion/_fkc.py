@@ -123,7 +123,7 @@ class FeynmanKacCorrector(Estimator):
     annealing, b = 0.5   -0.08 / -0.04 / -0.03  0.001 / 0.004 / -0.001
     annealing, b = 2     2.1 / 0.77 / 0.32      0.03 / -0.04 / -0.04
     product of two       2.0 / 0.76 / 0.33      0.05 / -0.05 / -0.04
-    guidance, w = 2      -0.73 / -0.38 / -0.18  -0.12 / -0.05 / -0.01
+    guidance, w = 2      -0.71 / -0.39 / -0.20  -0.10 / -0.05 / -0.03
     ===================  =====================  =======================
 
     Where the models are still noise, a particle at y has the expected weight exp((B - 1) y^2 / (2 zeta^2 u)) before
