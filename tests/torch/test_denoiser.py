@@ -1,5 +1,7 @@
 """Parametrisations, guidance and corrections; analytic denoisers against automatic differentiation."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -181,6 +183,14 @@ def test_samples_of_the_mixture_have_its_moments(seed):
     # Three normal deviates: above 5.4 by chance with probability 2e-7.
     assert np.abs(z).max() < 5.4
     np.testing.assert_allclose(np.cov(x.T), cov, atol=0.05 * np.diag(cov).max())
+
+
+def test_analytic_denoisers_pickle():
+    for d in (eight_modes(), tilted(d=2), GuidedDenoiser(eight_modes(), tilted(d=2), 2.0)):
+        x = noise(4)
+        wanted = d.x0(x, 0.3)
+        twin = pickle.loads(pickle.dumps(d))  # noqa: S301
+        assert torch.equal(twin.x0(x, 0.3), wanted)
 
 
 def test_float32_is_kept():

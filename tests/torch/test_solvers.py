@@ -1,10 +1,12 @@
 """What all solvers must do, and the first of them against closed forms."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from numpy.random import SeedSequence
 from sklearn.base import clone
 
 from mcstat.core.errors import InvalidData, InvalidParameter
@@ -29,6 +31,7 @@ from mcstat.torch.diffusion import (
     make_grid,
     sample,
 )
+from mcstat.torch.diffusion._brownian import BrownianPath
 from tests.torch.problems import eight_modes, network, noise, rmse
 
 SOLVERS = [DDIM(), Euler(), Heun()]
@@ -134,10 +137,56 @@ def test_gradients_flow_where_asked():
     assert (x.grad != 0).any()
 
 
+@pytest.mark.parametrize("solver", [Heun(), DPMSolver(2), UniPC(2), GHVB(2.8)], ids=repr)
+def test_gradients_are_derivatives(solver):
+    exact = eight_modes()
+    d, grid = Denoiser(network(exact), VPLinear(), "eps"), make_grid(VPLinear(), 6)
+    x, step = noise(3), torch.zeros(3, 2, dtype=torch.float64)
+    step[1, 0] = 1e-6
+
+    def total(x):
+        return sample(solver, d, x, grid, differentiable=True).samples.square().sum()
+
+    (gradient,) = torch.autograd.grad(total(x.requires_grad_()), x)
+    with torch.no_grad():
+        slope = float(total(x + step) - total(x - step)) / 2e-6
+    assert float(gradient[1, 0]) == pytest.approx(slope, rel=1e-5)
+
+
 def test_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
     sample(DDIM(1.0), eight_modes(), noise(5), make_grid(VPLinear(), 4), random_state=0)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_brownian_path_is_one_path(seed):
+    x = noise(20_000, 1)
+    path = BrownianPath(SeedSequence(seed), x, -5.0, 4.0)
+    marks = [-5.0, -2.3, -0.5, 0.77, 4.0]
+    parts = [path.increment(a, b) for a, b in pairwise(marks)]
+    spans = [np.exp(2 * b) - np.exp(2 * a) for a, b in pairwise(marks)]
+    whole = sum(part * span**0.5 for part, span in zip(parts, spans, strict=True)) / sum(spans) ** 0.5
+    torch.testing.assert_close(path.increment(-5.0, 4.0), whole, rtol=1e-9, atol=1e-9)
+    # Four independent standard normal samples: means, variances and six correlations within 5.5 standard errors, false
+    # alarms below 6e-7.
+    table = torch.cat(parts, dim=1).numpy()
+    assert np.abs(table.mean(0)).max() < 5.5 / np.sqrt(len(x))
+    assert np.abs(table.var(0) - 1.0).max() < 5.5 * np.sqrt(2 / len(x))
+    assert np.abs(np.corrcoef(table.T)[np.triu_indices(4, 1)]).max() < 5.5 / np.sqrt(len(x))
+
+
+@pytest.mark.parametrize("solver", [DPMSolver(2, algorithm="sde-dpmsolver++"), DDIM(1.0)], ids=repr)
+def test_more_steps_along_one_path_give_the_same_samples(solver):
+    d, x = eight_modes(), noise(100)
+    runs = {
+        n: sample(solver, d, x, make_grid(VPLinear(), n, final="zero"), random_state=0, one_path=True).samples
+        for n in (40, 80, 160, 320)
+    }
+    # Medians: a few points fall to another mode when the steps change.
+    gaps = [float((runs[n] - runs[2 * n]).norm(dim=1).median()) for n in (40, 80, 160)]
+    assert gaps[0] > gaps[1] > gaps[2]
+    other = sample(solver, d, x, make_grid(VPLinear(), 160, final="zero"), random_state=0).samples
+    assert gaps[2] < 0.2 * float((other - runs[320]).norm(dim=1).median())
 
 
 @pytest.mark.parametrize("solver", [DDIM(), Heun(), DPMSolver(2), UniPC(2)], ids=repr)

@@ -80,7 +80,7 @@ def test_samples_are_shifted_one_by_one(mode):
     nominal = result.diagnostics["nominal_times"]
     assert nominal == ([899, 799, 699, 599, 499, 399, 299, 199] if mode == "label" else nominal)
     assert all(abs(int(t) - at) <= 30 for row, at in zip(times, nominal, strict=True) for t in row)
-    assert result.nfe == 10
+    assert result.nfe == result.n_calls == 10
 
 
 def test_one_shifted_step_by_hand():

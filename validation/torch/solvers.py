@@ -22,6 +22,7 @@ from mcstat.torch.diffusion import (
     DDIM,
     EMS,
     GHVB,
+    PLMS,
     DCSolver,
     DPMSolver,
     DPMSolverV3,
@@ -88,7 +89,10 @@ def entries() -> dict[str, tuple[Solver, int]]:
         "UniPC-2": (UniPC(2), 1),
         "UniPC-2, bh1": (UniPC(2, "bh1"), 1),
         "UniPC-3": (UniPC(3), 1),
+        "UniPC-3, full order to the end": (UniPC(3, lower_order_final=False), 1),
+        "PLMS4": (PLMS(4), 1),
         "GHVB 1.8": (GHVB(1.8), 1),
+        "GHVB 3.8": (GHVB(3.8), 1),
         "v3, order 2": (DPMSolverV3(ems, 2), 1),
         "v3, order 3": (DPMSolverV3(ems, 3), 1),
     }

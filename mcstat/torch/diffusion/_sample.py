@@ -13,6 +13,7 @@ from mcstat.core.errors import InvalidParameter
 from mcstat.core.estimate import Estimate
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.torch._bridge import check_sample, generator, to_estimate
+from mcstat.torch.diffusion._brownian import BrownianPath
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
 from mcstat.torch.diffusion._dpm import DPMSolver
 from mcstat.torch.diffusion._grids import Grid, as_grid
@@ -67,6 +68,7 @@ def sample(
     grid: Any,
     *,
     random_state: RandomState = None,
+    one_path: bool = False,
     return_trajectory: bool = False,
     callback: Callable[[int, torch.Tensor], None] | None = None,
     check_finite: bool = False,
@@ -85,6 +87,9 @@ def sample(
         An array holds sigma / alpha at the nodes: falling, the last may be 0.
     random_state : None, int, SeedSequence or Generator
         For solvers that draw noise. Torch's global generator is not touched.
+    one_path : bool
+        Noise is the increments of one Brownian path for all grids of the same ends and shape, so that more steps give
+        the same samples, only more exactly. Costs about 30 draws a step.
     return_trajectory : bool
         Keep x at every node.
     callback : callable, optional
@@ -122,7 +127,8 @@ def sample(
     _check(solver, denoiser)
     check_sample("x_T", x_T)
     nodes = as_grid(grid, denoiser.schedule)
-    return _run(solver, denoiser, x_T, nodes, random_state, return_trajectory, callback, check_finite, differentiable)
+    state = _start(solver, denoiser, x_T, nodes, random_state, one_path, differentiable)
+    return _run(solver, denoiser, state, return_trajectory, callback, check_finite, differentiable)
 
 
 def invert(solver: Solver, denoiser: BaseDenoiser, x_0: torch.Tensor, grid: Any) -> DiffusionResult:
@@ -156,7 +162,7 @@ def invert(solver: Solver, denoiser: BaseDenoiser, x_0: torch.Tensor, grid: Any)
     if nodes.ends_clean:
         raise InvalidParameter("grid must end in a level with noise, where the ODE can start")
     turned = Grid(nodes.t[::-1], nodes.lam[::-1], nodes.alpha[::-1], nodes.sigma[::-1])
-    return _run(solver, denoiser, x_0, turned)
+    return _run(solver, denoiser, _start(solver, denoiser, x_0, turned))
 
 
 def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state: RandomState = None) -> torch.Tensor:
@@ -186,24 +192,40 @@ def _check(solver: Any, denoiser: Any) -> None:
         raise InvalidParameter(f"denoiser must be a Denoiser, got {type(denoiser).__name__}")
 
 
-def _run(
+def _start(
     solver: Solver,
     denoiser: BaseDenoiser,
     x: torch.Tensor,
     nodes: Grid,
     random_state: RandomState = None,
+    one_path: bool = False,
+    differentiable: bool = False,
+) -> State:
+    """State at the first node, with its source of noise where the solver wants one."""
+    with nullcontext() if differentiable else torch.no_grad():
+        if not solver.stochastic:
+            return solver.init(x, nodes, denoiser)
+        root = root_seed(random_state)
+        state = solver.init(x, nodes, denoiser, generator(root, type(solver).__name__, Purpose.SAMPLE, 0, x.device))
+    if one_path:
+        state.path = BrownianPath(root, x, float(nodes.lam[0]), float(nodes.lam[-2 if nodes.ends_clean else -1]))
+    return state
+
+
+def _run(
+    solver: Solver,
+    denoiser: BaseDenoiser,
+    state: State,
     return_trajectory: bool = False,
     callback: Callable[[int, torch.Tensor], None] | None = None,
     check_finite: bool = False,
     differentiable: bool = False,
 ) -> DiffusionResult:
-    source = None
-    if solver.stochastic:
-        source = generator(root_seed(random_state), type(solver).__name__, Purpose.SAMPLE, 0, x.device)
+    """All steps. The state may hold another denoiser, which asks the given one."""
+    nodes = state.grid
     asked, called = denoiser.nfe, denoiser.n_calls
     with nullcontext() if differentiable else torch.no_grad():
-        state = solver.init(x, nodes, denoiser, source)
-        path = [x] if return_trajectory else None
+        path = [state.x] if return_trajectory else None
         for i in range(nodes.n_steps):
             state = solver.step(state, i)
             _watch(state, i, path, callback, check_finite)

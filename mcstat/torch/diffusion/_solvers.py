@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator
 
 from mcstat.core.checks import check_real
 from mcstat.core.errors import InvalidParameter
+from mcstat.torch.diffusion._brownian import BrownianPath
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
 from mcstat.torch.diffusion._grids import Grid
 
@@ -45,6 +46,8 @@ class State:
         The solver's coefficients on the run's grid.
     memory : dict
         What else a solver keeps; tensors in it have a row a sample.
+    path : BrownianPath, optional
+        Where noise comes from instead of the generator.
     """
 
     x: torch.Tensor
@@ -55,6 +58,7 @@ class State:
     history: list[torch.Tensor] = field(default_factory=list)
     node: int = -1
     memory: dict[str, Any] = field(default_factory=dict)
+    path: BrownianPath | None = None
 
     def select(self, indices: torch.Tensor) -> None:
         """Keep the samples ``indices`` (n,), with their history: what resampling does."""
@@ -63,8 +67,10 @@ class State:
         kept = {name: value[indices] for name, value in self.memory.items() if isinstance(value, torch.Tensor)}
         self.memory |= kept
 
-    def noise(self) -> torch.Tensor:
-        """Standard normal numbers of the shape of x from the run's generator."""
+    def noise(self, i: int) -> torch.Tensor:
+        """Standard normal numbers of the shape of x for step i, from the run's path or generator."""
+        if self.path is not None:
+            return self.path.increment(float(self.grid.lam[i]), float(self.grid.lam[i + 1]))
         return torch.randn(self.x.shape, dtype=self.x.dtype, device=self.x.device, generator=self.generator)
 
 
@@ -147,7 +153,7 @@ class Multistep(Solver):
             if not table.ask_again:
                 self._remember(state, answer, i + 1)
         if table.noise[i] > 0.0:
-            x.add_(state.noise(), alpha=table.noise[i])
+            x.add_(state.noise(i), alpha=table.noise[i])
         state.x = x
         return state
 

@@ -52,6 +52,8 @@ class TimeShift(Solver):
     ``DiffusionResult.diagnostics["shifted_times"]`` holds the whole time step of each question and sample, a row
     a question that was shifted, beside ``"nominal_times"``.
 
+    A network's label for one time a sample is made on the CPU, so each shifted question waits for the device.
+
     With an exact score there is next to no exposure bias to mend.
     """
 
@@ -107,7 +109,7 @@ class TimeShift(Solver):
         fresh = self._solver.eta**2 * (1.0 - ratio).clamp(min=0.0)
         x = target.alpha * x0 + target.sigma * torch.sqrt(1.0 - fresh) * eps
         if self.stochastic:
-            x = x + target.sigma * torch.sqrt(fresh) * state.noise()
+            x = x + target.sigma * torch.sqrt(fresh) * state.noise(i)
         state.x = x
         return state
 
