@@ -1,16 +1,26 @@
 """Every registered method as a pytest parameter, and its case fitted."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from mcstat.core.registry import methods
 
-every_method = pytest.mark.parametrize("card", methods(), ids=lambda card: card.name)
+WITHOUT_TORCH = find_spec("torch") is None
+
+
+def methods_here():
+    """The methods whose room can be imported here."""
+    return [card for card in methods() if not (WITHOUT_TORCH and card.room.startswith("torch"))]
+
+
+every_method = pytest.mark.parametrize("card", methods_here(), ids=lambda card: card.name)
 
 
 def methods_where(condition):
     """Those methods as a parameter whose case fulfils the condition."""
     return pytest.mark.parametrize(
-        "card", [card for card in methods() if condition(card.load_case())], ids=lambda card: card.name
+        "card", [card for card in methods_here() if condition(card.load_case())], ids=lambda card: card.name
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mcstat
 from mcstat.core.registry import methods
+from tests.contract.cases import methods_here
 
 PACKAGE = Path(mcstat.__file__).parent
 NOT_ROOMS = {"core", "kernels", "datasets"}
@@ -19,7 +20,7 @@ def _rooms():
 
 
 def test_every_cards_class_is_public_in_its_room():
-    for card in methods():
+    for card in methods_here():
         room = import_module(f"mcstat.{card.room}")
         assert card.class_ in room.__all__, f"{card.name}: {card.class_} is not in mcstat.{card.room}"
 
@@ -39,7 +40,7 @@ def test_every_public_estimator_has_a_card():
 
 
 def test_every_case_holds_an_unfitted_estimator_of_its_class():
-    for card in methods():
+    for card in methods_here():
         case = card.load_case()
         assert type(case.estimator) is card.load_class()
         assert not case.estimator.__sklearn_is_fitted__()
@@ -47,7 +48,7 @@ def test_every_case_holds_an_unfitted_estimator_of_its_class():
 
 
 def test_every_case_can_be_studied_or_its_card_says_why_not():
-    for card in methods():
+    for card in methods_here():
         case = card.load_case()
         random = case.draw is not None or "random_state" in case.estimator.get_params()
         assert random or card.calibration, (

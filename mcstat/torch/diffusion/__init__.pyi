@@ -1,16 +1,22 @@
 from ._adaptive import AdaptiveDPMSolver
 from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoiser
 from ._cascade import CascadePolynomialRegression
+from ._categorical import sample_categorical, truncated_gumbel_law
 from ._dc import DCSolver
 from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
 from ._dpm import DPMSolver, SinglestepDPMSolver
+from ._fkc import FeynmanKacCorrector
 from ._grids import Grid, make_grid
+from ._masked import AncestralSampler, FirstHittingSampler
+from ._masked_models import TabularMaskedModel, masked_nelbo, sentence_entropy
 from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
 from ._momentum import GHVB, PLMS, HeavyBall, stability_region
 from ._sample import DiffusionResult, add_noise, invert, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
 from ._statistics import EMS, estimate_ems
+from ._superdiff import SuperDiff
+from ._superposition import ito_log_density
 from ._thresholds import DynamicThreshold, StaticThreshold
 from ._time_shift import EpsilonScaling, TimeShift
 from ._train import digits_data, load_denoiser, save_denoiser, train_denoiser
@@ -25,6 +31,7 @@ __all__ = [
     "PLMS",
     "VE",
     "AdaptiveDPMSolver",
+    "AncestralSampler",
     "BaseDenoiser",
     "CascadePolynomialRegression",
     "DCSolver",
@@ -36,6 +43,8 @@ __all__ = [
     "EmpiricalDenoiser",
     "EpsilonScaling",
     "Euler",
+    "FeynmanKacCorrector",
+    "FirstHittingSampler",
     "FlowMatching",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
@@ -49,7 +58,9 @@ __all__ = [
     "Solver",
     "State",
     "StaticThreshold",
+    "SuperDiff",
     "Table",
+    "TabularMaskedModel",
     "TimeShift",
     "UniPC",
     "VPCosine",
@@ -59,14 +70,19 @@ __all__ = [
     "digits_data",
     "estimate_ems",
     "invert",
+    "ito_log_density",
     "load_denoiser",
     "make_grid",
+    "masked_nelbo",
     "mmd2",
     "mode_coverage",
     "ode_error",
     "sample",
+    "sample_categorical",
     "save_denoiser",
+    "sentence_entropy",
     "sliced_wasserstein",
     "stability_region",
     "train_denoiser",
+    "truncated_gumbel_law",
 ]

@@ -73,6 +73,11 @@ class GaussianMixtureDenoiser(BaseDenoiser):
         self._variances, self._axes = _diagonalised(covs, *self.means.shape)
         self._tensors: dict[tuple[torch.device, torch.dtype], tuple[Any, ...]] = {}
 
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.means.shape[1:]
+
     def logp(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Log density of the noisy data (n,)."""
         parts = self._parts(x, level_of(self.schedule, x, t))
@@ -210,6 +215,11 @@ class EmpiricalDenoiser(BaseDenoiser):
         if not isinstance(data, torch.Tensor) or not data.is_floating_point() or data.ndim < 2 or len(data) == 0:
             raise InvalidParameter("data must be a floating-point tensor of shape (m, ...)")
         self.data = data
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.data.shape[1:])
 
     def _x0(self, x: torch.Tensor, level: Level) -> torch.Tensor:
         self.n_calls += 1
