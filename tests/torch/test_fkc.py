@@ -79,16 +79,16 @@ def test_mixtures_against_quadrature(name, seed):
     # Four questions: a false alarm with probability 4e-7.
     assert within(fkc.estimate(), [log_z]).max() < FAR
     assert within(fkc.estimate(moments), [mean, variance + mean**2, negative]).max() < FAR
-    assert fkc.estimate().std_error[0] < (0.05 if exponents[0] < 1 else 0.6)
+    assert fkc.estimate().std_error[0] < 0.25
 
 
 def test_guidance_is_corrected_where_the_mixed_score_alone_is_wrong(seed):
     models, exponents = [q(), r()], [1.0 - 2.0, 2.0]
     assert truth(models, exponents, 0.02)[1] == pytest.approx(4.196, abs=5e-4)
-    settings = {"n_particles": 2000, "random_state": seed, "extrapolate": False}
+    settings = {"n_particles": 1000, "random_state": seed, "extrapolate": False}
     est = FeynmanKacCorrector(models, exponents, KARRAS, **settings).fit().estimate(lambda x: x)
     assert within(est, 4.196)[0] < 5
-    assert est.std_error[0] < 0.05
+    assert est.std_error[0] < 0.06
     plain = FeynmanKacCorrector(models, exponents, KARRAS, ess_threshold=0.0, **settings).fit()
     means = plain.samples_.numpy().mean(axis=(1, 2))
     assert abs(means.mean() - 2.09) < 5 * means.std(ddof=1) / 10**0.5
