@@ -112,7 +112,10 @@ class FeynmanKacCorrector(Estimator):
     With the weights' products Z_g of the populations, the log-normaliser is log mean Z_g, and a mean is the mean of
     the populations' self-normalised means with weights Z_g; errors by the delta method over populations, with
     Student's t of G - 1 degrees of freedom. The bias in the steps is of first order, so that for N and N / 2 steps
-    2 A_N - A_(N/2) is free of it.
+    2 A_N - A_(N/2) is free of it. What is left is of second order and not in the standard error. With few steps it can
+    be many of them: for the product in the example below and 4000 particles, 60 steps gave -2.55 +- 0.04, 120 steps
+    -2.33 +- 0.06 and 240 steps -2.27 +- 0.04 where the truth is -2.27. The diagnostics hold the ``correction`` that was
+    made: where it is many standard errors, take more steps.
 
     Bias of the log-normaliser on mixtures in one dimension, 50 / 100 / 200 steps of a grid "karras" from 80 to 0.02
     (standard errors 0.01 for b = 0.5 and guidance, 0.02 to 0.06 for the others), before extrapolation:
@@ -261,8 +264,10 @@ class FeynmanKacCorrector(Estimator):
                 f"at {n_fine} steps": answers[0][0].tolist(),
                 f"at {n_coarse} steps": answers[1][0].tolist(),
             }
-            value = value + share * (value - answers[1][0])
+            correction = share * (value - answers[1][0])
+            value = value + correction
             influence = (1.0 + share) * influence - share * answers[1][1]
+            diagnostics["correction"] = correction.tolist()
         n = len(influence)
         return Estimate(
             value=value,
