@@ -173,7 +173,7 @@ MUST_REFUSE = {
     "tokens_per_step": ["?", 0, -3, 0.5, np.nan, True, None, []],
     "prompt": ["?", [0.5], [7], 0],
     "top_p": ["?", 0.0, 1.1, np.nan, True, None, []],
-    "batch_size": ["?", 0, -3, 0.5, np.nan, True, None, []],
+    "batch_size": ["?", 0, -3, 0.5, np.nan, True, []],
     "draw": NONSENSE,
     "precision": NONSENSE,
     "cached": ["?", 1, 0.5, np.nan, None, []],
