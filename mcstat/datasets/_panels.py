@@ -51,7 +51,7 @@ def make_panel_fp(
     n_units, n_periods, n_confounders : int
         Several confounders have normal noise of a random covariance, and coefficients gamma_j / J.
     form : {"u", "linear", "step", "abs"}
-        f(x) = x^2, x, 1{x > 0} or |x|.
+        f(x) = x^2, x, 1{x > 0} or abs(x).
     structure : {"A", "B", "C"}
         Whether the unit effect moves nothing, treatment and outcome, or the confounders too.
     two_way : bool
@@ -167,7 +167,7 @@ def make_plr(
 ) -> dict[str, Any]:
     """The partially linear cross section of Chernozhukov and others (2018).
 
-    x is normal with covariance 0.7^|j - k|; with s the logistic function::
+    x is normal with covariance ``0.7^|j - k|``; with s the logistic function::
 
         d = x1 + s(x3) / 4 + noise,    y = theta d + s(x1) + x3 / 4 + noise
 

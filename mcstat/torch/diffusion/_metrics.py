@@ -50,7 +50,7 @@ def mmd2(x: torch.Tensor, y: torch.Tensor, kernel: str = "rbf", bandwidth: float
     x, y : tensor, shape (n, ...) and (m, ...)
         At least 2 rows each.
     kernel : {"rbf", "energy"}
-        exp(-|x - y|^2 / (2 bandwidth^2)), or minus the distance, whose discrepancy is half the energy distance.
+        ``exp(-|x - y|^2 / (2 bandwidth^2))``, or minus the distance, whose discrepancy is half the energy distance.
     bandwidth : float, optional
         Of "rbf"; default the median distance between the first thousand rows of both.
 
