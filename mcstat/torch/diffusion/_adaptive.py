@@ -31,8 +31,8 @@ class AdaptiveDPMSolver(Solver):
         Of the better solver; the other is of one order less and shares its questions.
     algorithm : {"dpmsolver++", "dpmsolver"}
     atol, rtol : float
-        A step is taken when the root mean square over the coordinates of difference / max(atol, rtol abs(x)) is at most 1
-        in every sample.
+        A step is taken when the root mean square over the coordinates of difference / max(atol, rtol abs(x)) is at
+        most 1 in every sample.
     first_step : float
         In lambda.
 
