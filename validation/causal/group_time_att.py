@@ -51,9 +51,9 @@ def band_covers(seed):
     return bool(((band["lower"] <= truth) & (truth <= band["upper"])).all())
 
 
-def errors(learner, seed):
+def errors(learner, n_units, seed):
     """Errors and standard errors at event times 0, 1, 2, and CPU seconds."""
-    est, event, seconds = study(learner, 500_000 + seed)
+    est, event, seconds = study(learner, 500_000 + seed, n_units=n_units)
     at = np.isin(event, [0, 1, 2])
     return np.r_[est.value[at] - (event[at] + 1.0), est.std_error[at], seconds]
 
@@ -63,7 +63,7 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     found, start = [], 0
     with single_threaded():
         for stage, level in STAGES:
-            wanted = max(4, stage // 50) if quick else stage
+            wanted = max(4, stage // 100) if quick else stage
             hits = map_tasks(
                 band_covers, range(start, start + wanted), n_jobs=n_jobs, prefer="processes", label="bands"
             )
@@ -71,10 +71,12 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
             band = tuple(float(binom.ppf(q, wanted, 0.95) / wanted) for q in (level / 2, 1 - level / 2))
             if quick or band[0] <= rate <= band[1]:
                 break
-        runs = 3 if quick else 40
+        runs, n_units = (2, 200) if quick else (40, 500)
         tables = {
             learner: np.array(
-                map_tasks(partial(errors, learner), range(runs), n_jobs=n_jobs, prefer="processes", label=learner)
+                map_tasks(
+                    partial(errors, learner, n_units), range(runs), n_jobs=n_jobs, prefer="processes", label=learner
+                )
             )
             for learner in ("ols", "auto")
         }
@@ -91,7 +93,7 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
         )
     )
     auto, linear = tables["auto"], tables["ols"]
-    shared = {"setting": f"make_did(500), {runs} data sets", "source": "card did-dml, claims"}
+    shared = {"setting": f"make_did({n_units}), {runs} data sets", "source": "card did-dml, claims"}
     for e in range(3):
         allowed = 2 * auto[:, 3 + e].mean()
         found += [

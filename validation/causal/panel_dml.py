@@ -185,7 +185,7 @@ def coverage(quick, n_jobs):
     ]
     wanted += [
         (f"cre with 'auto', {name}", "cre", "auto", settings, ((300, None),))
-        for name, settings in (("C, u-shaped, J = 1", {}), ("C, step, J = 1", {"form": "step"}))
+        for name, settings in (("C, u-shaped, J = 1", {}), ("C, step, J = 1", {"form": "step"}))[: 1 if quick else 2]
     ]
     wanted += [
         (f"{approach} with 'series', N = {n}", approach, "series", {"n_units": n}, ((200, None),))
@@ -227,7 +227,7 @@ def plr_covers(seed):
 
 def others(quick, n_jobs):
     """Splitters, time of unit intercepts, the designs of Clarke and Polselli, the cross section."""
-    runs = 3 if quick else 20
+    runs = 2 if quick else 20
     thetas = {
         splitter: np.array(
             map_tasks(partial(one_splitter, splitter), range(runs), n_jobs=n_jobs, prefer="processes", label=splitter)

@@ -43,7 +43,7 @@ def weighted_mse(estimates: np.ndarray, truth: np.ndarray) -> tuple[float, float
 
 def moments(quick: bool, n_jobs: int) -> ClaimTable:
     """Even moments of the standard normal, J = 10, 20 000 points, weights 1 / I^2."""
-    runs = 4 if quick else 200
+    runs = 2 if quick else 200
     samplers = {
         family: AdaptiveImportanceSampler(law=norm(), family=family, budget=20_000) for family in ("gaussian", "gmm")
     }

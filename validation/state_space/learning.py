@@ -53,7 +53,7 @@ def draw_series(rng: np.random.Generator, theta: Mapping[str, Any]) -> dict[str,
 
 def calibration(quick: bool, n_jobs: int) -> list[Claim]:
     """Ranks of the parameters among posterior draws of a local level."""
-    runs = 4 if quick else 500
+    runs = 2 if quick else 500
     settings = {"n_chains": 1, "verbose": False}
     methods = {
         "PMMH, N = 60": PMMH(LocalLevel(), PRIOR, 60, 600, 150, **settings),
@@ -93,8 +93,8 @@ def beside_paris(quick: bool, n_jobs: int) -> list[Claim]:
     """Distance of the averaged iterates from the maximum, by seed, at the same number of particles an iteration."""
     model = LinearGaussian(0.8, 1.0, 0.7)
     y = model.simulate(200, random_state=0)[1]
-    truth, seeds, found = _maximum(model, y), 4 if quick else 20, []
-    n_iter = 10 if quick else 100
+    truth, seeds, found = _maximum(model, y), 3 if quick else 20, []
+    n_iter = 6 if quick else 100
     starts = np.column_stack(
         [
             np.random.default_rng(0).uniform(0.4, 0.9, seeds),

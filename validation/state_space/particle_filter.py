@@ -144,8 +144,8 @@ np.savez(sys.argv[2], mean=fitted.filter_mean_[:, 0], loglik=fitted.loglik_, pea
 
 
 def long_series(quick: bool) -> list[Claim]:
-    """T = 10^6 (quick: 20 000), N = 200: memory, filtering means and the bias of the log-likelihood."""
-    n_times, runs = (20_000, 2) if quick else (1_000_000, 12)
+    """T = 10^6 (quick: 5000), N = 200: memory, filtering means and the bias of the log-likelihood."""
+    n_times, runs = (5_000, 2) if quick else (1_000_000, 12)
     y = MODEL.simulate(n_times, random_state=3)[1]
     exact = KalmanFilter(MODEL).fit(y)
     with tempfile.TemporaryDirectory() as folder:

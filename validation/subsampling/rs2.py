@@ -120,7 +120,7 @@ def overhead(quick: bool) -> ClaimTable:
 
 def speed(quick: bool) -> ClaimTable:
     """CPU time of a round beside NumPy's ways to draw one, in turns."""
-    n, m, turns = 1_000_000, 100_000, 5 if quick else 30
+    n, m, turns = 1_000_000, 100_000, 2 if quick else 30
     rng, identity = np.random.default_rng(0), [Rounds(n, m, mode, root_seed(0)) for mode in MODES]
     ways = {
         "round without replacement": lambda k: identity[0].rows(k),

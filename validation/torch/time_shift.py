@@ -98,8 +98,8 @@ def improvement(network: Denoiser, data: torch.Tensor, n: int, seeds: int) -> li
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     """Drift, and improvement over five seeds."""
     data, _ = digits_data()
-    network = train_denoiser(data, SCHEDULE, width=256, n_iter=4000 if quick else 20_000, random_state=0, verbose=False)
-    n, seeds = (300, 3) if quick else (1500, 5)
+    network = train_denoiser(data, SCHEDULE, width=256, n_iter=1000 if quick else 20_000, random_state=0, verbose=False)
+    n, seeds = (150, 2) if quick else (1500, 5)
     found = ClaimTable([drift(network, data, n), *improvement(network, data, n, seeds)])
     return found.first_look() if quick else found
 
