@@ -26,8 +26,8 @@ from mcstat.state_space._sweep import Chain, Setup, Sweep, go_on, new_chain
 __all__ = ["ParisianParticleGibbs"]
 
 FloatArray = NDArray[np.float64]
-# Particle-steps a chain makes between two looks at Ctrl-C.
-_BLOCK = 500_000
+# Particle-steps a chain makes between two looks at Ctrl-C, some .2 s: shorter blocks leave chains waiting for each other.
+_BLOCK = 1_000_000
 _BACKWARD = ("auto", "hybrid", "exact", "mcmc")
 _SLUGGISH = 0.05
 
