@@ -1,4 +1,4 @@
-"""The loop over time of online smoothing, and draws from the backward kernel; see :func:`run_paris`.
+"""The loop over time of online smoothing, and draws from the backward kernel; see :func:`paris_loop`.
 
 A *backward draw* for particle i of time t picks an index l of time t - 1 with probability proportional to
 w_{t-1}^l m_t(x_{t-1}^l, x_t^i). All draws of a step are made together, so that the model's transition density is called
@@ -6,7 +6,7 @@ for whole batches of pairs.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -93,71 +93,16 @@ class Smoother(NamedTuple):
     record: Record
 
 
-def run_paris(
-    rng,
-    move,
-    log_weight,
-    log_auxiliary,
-    resample,
-    log_transition,
-    additive,
-    theta,
-    y,
-    start,
-    frozen,
-    cloud,
-    trace,
-    tools,
-    smoother,
-):
-    """Steps ``start``, ``start + 1``, ... for the rows of y (T, p); OK or the failure, and the time where it ended.
-
-    The statistic of a particle is the mean over its backward draws J of beta_{t-1}^J + h_t(x_{t-1}^J, x_t), and the
-    estimate the weighted mean of statistics. Only two time steps are held. ``frozen`` (T, d) is a path that particle 0
-    follows, or has length 0.
-    """
-    beta, past, draws, record = smoother.beta, smoother.past, smoother.draws, smoother.record
-    n = len(cloud.weights)
-    for k in range(len(y)):
-        t = start + k
-        x, x_prev = cloud.x[t % 2], cloud.x[(t + 1) % 2]
-        if t > 0:
-            remember(cloud.log_weights, cloud.weights, past.log_weights, past.keep, past.alias)
-        status = filter_step(
-            rng, move, log_weight, log_auxiliary, resample, theta, y, k, t, frozen, cloud, trace, tools
-        )
-        if status != OK:
-            return status, t
-        if t == 0:
-            additive(t, x_prev, draws.everyone[:n], x, draws.everyone[:n], y[k], theta, beta[0])
-        elif smoother.plan.mode == MARGINAL:
-            status = average_all(log_transition, additive, theta, t, x_prev, x, y[k], cloud.ancestors, smoother)
-        else:
-            status, record.trials[k], record.exact[k] = draw_back(
-                rng, log_transition, theta, t, x_prev, x, cloud.ancestors, smoother.plan, past, draws
-            )
-            additive(t, x_prev, draws.sources, x, draws.targets, y[k], theta, smoother.h)
-            average_draws(beta[(t + 1) % 2], smoother.h, draws.sources, beta[t % 2])
-        if status != OK:
-            return status, t
-        weighted_mean(cloud.weights, beta[t % 2], record.estimate[k])
-        if len(record.parents) > 0:
-            last_draws(draws.sources, record.parents[k])
-    return OK, start + len(y)
+@driver_part
+def follow_ancestors(rng, log_transition, theta, t, x_prev, x, ancestors, plan, past, draws):
+    """No draws: every particle comes from its ancestor."""
+    copy_indices(ancestors, draws.sources)
+    return OK, 0, 0
 
 
 @driver_part
-def draw_back(rng, log_transition, theta, t, x_prev, x, ancestors, plan, past, draws):
-    """Backward draws for particles x (P, d) into ``draws.sources``; status, tries, and draws that rejection gave up.
-
-    ``ancestors`` (P,) int64 are the particles' own: the start of Markov chains, and what is left where no particle has
-    a positive transition density.
-    """
-    if plan.mode == FORWARD:
-        copy_indices(ancestors, draws.sources)
-        return OK, 0, 0
-    if plan.mode == MCMC:
-        return metropolis(rng, log_transition, theta, t, x_prev, x, ancestors, plan.n_draws, past, draws), 0, 0
+def rejection(rng, log_transition, theta, t, x_prev, x, ancestors, plan, past, draws):
+    """Independent draws: rejection while it pays, then exactly."""
     start_pending(draws.pending)
     count = len(draws.pending)
     trials = 0
@@ -210,9 +155,9 @@ def backward_row(log_transition, theta, t, x_prev, x, i, past, draws):
 
 
 @driver_part
-def metropolis(rng, log_transition, theta, t, x_prev, x, ancestors, n_draws, past, draws):
+def metropolis(rng, log_transition, theta, t, x_prev, x, ancestors, plan, past, draws):
     """Draw 0 of each particle is its ancestor, each next one a Metropolis step from the one before."""
-    n = len(x)
+    n, n_draws = len(x), plan.n_draws
     everyone = draws.everyone[:n]
     log_density, current = draws.log_density[:n], draws.current[:n]
     sources, targets = draws.trial_sources[:n], draws.trial_targets[:n]
@@ -222,8 +167,8 @@ def metropolis(rng, log_transition, theta, t, x_prev, x, ancestors, n_draws, pas
         propose(rng, past.keep, past.alias, everyone, everyone, sources, targets)
         log_transition(t, x_prev, sources, x, everyone, theta, log_density)
         if not metropolis_step(rng, log_density, sources, current, draws.sources, n_draws, j):
-            return BAD_TRANSITION
-    return OK
+            return BAD_TRANSITION, 0, 0
+    return OK, 0, 0
 
 
 @driver_part
@@ -241,6 +186,72 @@ def average_all(log_transition, additive, theta, t, x_prev, x, y, ancestors, smo
         additive(t, x_prev, draws.everyone[:n], x, draws.trial_targets[:n], y, theta, h)
         add_and_average(draws.cdf, before, h, after[i])
     return OK
+
+
+# Each of the three makes backward draws for particles x (P, d) into ``draws.sources``, and returns status, tries, and
+# how many draws rejection gave up. ``ancestors`` (P,) int64 are the particles' own: the start of Markov chains, and
+# what is left where no particle has a positive transition density.
+DRAW_BACK = {REJECTION: rejection, MCMC: metropolis, FORWARD: follow_ancestors}
+
+
+@cache
+def paris_loop(mode: int) -> Any:
+    """:func:`run_paris` for one way to go backward. What does not run is not compiled: branches on ``mode`` go."""
+    draw_back = DRAW_BACK.get(mode)
+
+    def run_paris(
+        rng,
+        move,
+        log_weight,
+        log_auxiliary,
+        resample,
+        log_transition,
+        additive,
+        theta,
+        y,
+        start,
+        frozen,
+        cloud,
+        trace,
+        tools,
+        smoother,
+    ):
+        """Steps ``start``, ``start + 1``, ... for the rows of y (T, p); OK or the failure, and the time where it ended.
+
+        The statistic of a particle is the mean over its backward draws J of beta_{t-1}^J + h_t(x_{t-1}^J, x_t), and
+        the estimate the weighted mean of statistics. Only two time steps are held. ``frozen`` (T, d) is a path that
+        particle 0 follows, or has length 0.
+        """
+        beta, past, draws, record = smoother.beta, smoother.past, smoother.draws, smoother.record
+        n = len(cloud.weights)
+        for k in range(len(y)):
+            t = start + k
+            x, x_prev = cloud.x[t % 2], cloud.x[(t + 1) % 2]
+            if t > 0:
+                remember(cloud.log_weights, cloud.weights, past.log_weights, past.keep, past.alias)
+            status = filter_step(
+                rng, move, log_weight, log_auxiliary, resample, theta, y, k, t, frozen, cloud, trace, tools
+            )
+            if status != OK:
+                return status, t
+            if t == 0:
+                additive(t, x_prev, draws.everyone[:n], x, draws.everyone[:n], y[k], theta, beta[0])
+            elif mode == MARGINAL:
+                status = average_all(log_transition, additive, theta, t, x_prev, x, y[k], cloud.ancestors, smoother)
+            else:
+                status, record.trials[k], record.exact[k] = draw_back(
+                    rng, log_transition, theta, t, x_prev, x, cloud.ancestors, smoother.plan, past, draws
+                )
+                additive(t, x_prev, draws.sources, x, draws.targets, y[k], theta, smoother.h)
+                average_draws(beta[(t + 1) % 2], smoother.h, draws.sources, beta[t % 2])
+            if status != OK:
+                return status, t
+            weighted_mean(cloud.weights, beta[t % 2], record.estimate[k])
+            if len(record.parents) > 0:
+                last_draws(draws.sources, record.parents[k])
+        return OK, start + len(y)
+
+    return run_paris
 
 
 # From here on arrays in, arrays out.
@@ -457,12 +468,12 @@ def backward_types():
 
 
 @cache
-def compiled_paris():
-    """:func:`run_paris` for function pointers: compiled once for all models, cached for the next process."""
+def compiled_paris(mode):
+    """:func:`paris_loop` for function pointers: compiled once for all models, cached for the next process."""
     t = numba.types
     record = t.NamedTuple((array(2), array(1, t.int64), array(1, t.int64), array(2, t.int64)), Record)
     smoother = t.NamedTuple((array(3), array(2), *backward_types(), record), Smoother)
     signatures = (MOVE, LOG_WEIGHT, LOG_AUXILIARY, RESAMPLE, LOG_TRANSITION, ADDITIVE)
     pointers = [t.FunctionType(signature) for signature in signatures]
     arguments = (t.npy_rng, *pointers, read_only(1), read_only(2), t.int64, read_only(2), *filter_types())
-    return kernel(run_paris, t.UniTuple(t.int64, 2)(*arguments, smoother))
+    return kernel(paris_loop(mode), t.UniTuple(t.int64, 2)(*arguments, smoother))

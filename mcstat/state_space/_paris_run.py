@@ -109,7 +109,7 @@ def paris_tools(model: Model, settings: FilterSettings, functional: Additive, pl
         from mcstat.state_space._model import pointer_of
 
         density = pointer_of("no_transition", "log_transition")
-    loop = kernels.run_paris if model.vectorized else kernels.compiled_paris()
+    loop = (kernels.paris_loop if model.vectorized else kernels.compiled_paris)(plan.mode)
     return loop, (*fk[:3], resample, density, functional.function(model))
 
 

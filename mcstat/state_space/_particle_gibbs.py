@@ -26,7 +26,7 @@ from mcstat.state_space._sweep import Chain, Setup, Sweep, go_on, new_chain
 __all__ = ["ParisianParticleGibbs"]
 
 FloatArray = NDArray[np.float64]
-# Particle-steps a chain makes between two looks at Ctrl-C, some .2 s: shorter blocks leave chains waiting for each other.
+# Particle-steps a chain makes between two looks at Ctrl-C, some .2 s: chains wait for each other after each block.
 _BLOCK = 1_000_000
 _BACKWARD = ("auto", "hybrid", "exact", "mcmc")
 _SLUGGISH = 0.05

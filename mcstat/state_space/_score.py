@@ -14,7 +14,7 @@ from mcstat.state_space import _score_kernels as kernels
 from mcstat.state_space._filter_kernels import Cloud
 from mcstat.state_space._model import Model
 from mcstat.state_space._parameters import Parameters
-from mcstat.state_space._paris_kernels import trace_back
+from mcstat.state_space._paris_kernels import Plan, trace_back
 from mcstat.state_space._paris_run import Backward, draw_buffers, empty_past, plan_of, raise_backward_failure
 from mcstat.state_space._passes import CompiledPass, PathDensity
 from mcstat.state_space._run import FilterSettings, empty_trace, filter_tools, nobody, raise_failure, step_functions
@@ -54,7 +54,7 @@ class ScorePass(CompiledPass):
         model = self.parameters.model
         fk, resample = step_functions(model, self.settings)
         densities = [model.function(name) for name in ("log_initial", "log_transition", "log_weight")]
-        loop = kernels.run_score if model.vectorized else kernels.compiled_score()
+        loop = (kernels.score_loop if model.vectorized else kernels.compiled_score)(self._plan(model).mode)
         return loop, (*fk[:3], resample, *densities)
 
     def __call__(self, free: FloatArray, path: FloatArray | None, rng: np.random.Generator) -> Scored:
@@ -82,9 +82,12 @@ class ScorePass(CompiledPass):
         trace_back(rng, cloud.weights, trace.x, scorer.parents, drawn)
         return Scored(scorer.score, drawn)
 
+    def _plan(self, model: Model) -> Plan:
+        return plan_of(Backward("auto", self.n_backward, None), model, self.settings.n_particles)
+
     def _scorer(self, model: Model, free: FloatArray) -> kernels.Scorer:
         n, k = self.settings.n_particles, len(free)
-        plan = plan_of(Backward("auto", self.n_backward, None), model, n)
+        plan = self._plan(model)
         moved = [free + sign * _STEP * unit for unit in np.eye(k) for sign in (1.0, -1.0)]
         total = n * plan.n_draws
         return kernels.Scorer(

@@ -1,7 +1,7 @@
-"""Online smoothing of the score; see :func:`run_score`."""
+"""Online smoothing of the score; see :func:`score_loop`."""
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -9,12 +9,12 @@ import numpy as np
 from mcstat.kernels._jit import driver_part, kernel
 from mcstat.state_space._filter_kernels import OK, filter_step, filter_types
 from mcstat.state_space._paris_kernels import (
+    DRAW_BACK,
     Draws,
     Past,
     Plan,
     average_draws,
     backward_types,
-    draw_back,
     last_draws,
     remember,
     weighted_mean,
@@ -45,57 +45,6 @@ class Scorer(NamedTuple):
     draws: Draws
     score: np.ndarray  # (k,): the result
     parents: np.ndarray  # (T, N) int64: one backward draw of each particle
-
-
-def run_score(
-    rng,
-    move,
-    log_weight,
-    log_auxiliary,
-    resample,
-    log_initial,
-    log_transition,
-    log_observation,
-    theta,
-    y,
-    frozen,
-    cloud,
-    trace,
-    tools,
-    scorer,
-):
-    """One pass over y (T, p); OK or the failure, and the time where it ended.
-
-    By Fisher's identity the score is the expected sum over time of the gradients of log m_t(x_{t-1}, x_t) + log
-    g_t(x_t) given all observations; PaRIS smooths that sum, with gradients as central differences. ``frozen`` (T, d)
-    is a path that particle 0 follows, or has length 0.
-    """
-    past, draws, beta = scorer.past, scorer.draws, scorer.beta
-    n = len(cloud.weights)
-    for t in range(len(y)):
-        x, x_prev = cloud.x[t % 2], cloud.x[(t + 1) % 2]
-        if t > 0:
-            remember(cloud.log_weights, cloud.weights, past.log_weights, past.keep, past.alias)
-        status = filter_step(
-            rng, move, log_weight, log_auxiliary, resample, theta, y, t, t, frozen, cloud, trace, tools
-        )
-        if status != OK:
-            return status, t
-        if t == 0:
-            initial_scores(log_initial, x, scorer)
-            spread_rows(scorer.h[:n], beta[0])
-        else:
-            status, _, _ = draw_back(
-                rng, log_transition, theta, t, x_prev, x, cloud.ancestors, scorer.plan, past, draws
-            )
-            if status != OK:
-                return status, t
-            transition_scores(log_transition, t, x_prev, x, scorer)
-            average_draws(beta[(t + 1) % 2], scorer.h, draws.sources, beta[t % 2])
-            last_draws(draws.sources, scorer.parents[t])
-        add_observation_scores(log_observation, t, x_prev, cloud.ancestors, x, y[t], scorer)
-    weighted_mean(cloud.weights, beta[(len(y) + 1) % 2], scorer.score)
-    return OK, len(y)
 
 
 @driver_part
@@ -131,6 +80,64 @@ def add_observation_scores(log_observation, t, x_prev, ancestors, x, y, scorer):
     add_rows(scorer.h[:n], scorer.beta[t % 2])
 
 
+@cache
+def score_loop(mode: int) -> Any:
+    """:func:`run_score` with one way to draw backward."""
+    draw_back = DRAW_BACK[mode]
+
+    def run_score(
+        rng,
+        move,
+        log_weight,
+        log_auxiliary,
+        resample,
+        log_initial,
+        log_transition,
+        log_observation,
+        theta,
+        y,
+        frozen,
+        cloud,
+        trace,
+        tools,
+        scorer,
+    ):
+        """One pass over y (T, p); OK or the failure, and the time where it ended.
+
+        By Fisher's identity the score is the expected sum over time of the gradients of log m_t(x_{t-1}, x_t) + log
+        g_t(x_t) given all observations; PaRIS smooths that sum, with gradients as central differences. ``frozen``
+        (T, d) is a path that particle 0 follows, or has length 0.
+        """
+        past, draws, beta = scorer.past, scorer.draws, scorer.beta
+        n = len(cloud.weights)
+        for t in range(len(y)):
+            x, x_prev = cloud.x[t % 2], cloud.x[(t + 1) % 2]
+            if t > 0:
+                remember(cloud.log_weights, cloud.weights, past.log_weights, past.keep, past.alias)
+            status = filter_step(
+                rng, move, log_weight, log_auxiliary, resample, theta, y, t, t, frozen, cloud, trace, tools
+            )
+            if status != OK:
+                return status, t
+            if t == 0:
+                initial_scores(log_initial, x, scorer)
+                spread_rows(scorer.h[:n], beta[0])
+            else:
+                status, _, _ = draw_back(
+                    rng, log_transition, theta, t, x_prev, x, cloud.ancestors, scorer.plan, past, draws
+                )
+                if status != OK:
+                    return status, t
+                transition_scores(log_transition, t, x_prev, x, scorer)
+                average_draws(beta[(t + 1) % 2], scorer.h, draws.sources, beta[t % 2])
+                last_draws(draws.sources, scorer.parents[t])
+            add_observation_scores(log_observation, t, x_prev, cloud.ancestors, x, y[t], scorer)
+        weighted_mean(cloud.weights, beta[(len(y) + 1) % 2], scorer.score)
+        return OK, len(y)
+
+    return run_score
+
+
 # From here on arrays in, arrays out.
 
 
@@ -158,12 +165,12 @@ def add_rows(rows, out):
 
 
 @cache
-def compiled_score():
-    """:func:`run_score` for function pointers: compiled once for all models, cached for the next process."""
+def compiled_score(mode):
+    """:func:`score_loop` for function pointers: compiled once for all models, cached for the next process."""
     t = numba.types
     buffers = (read_only(2), read_only(1), array(3), array(2), array(1), array(1))
     scorer = t.NamedTuple((*buffers, *backward_types(), array(1), array(2, t.int64)), Scorer)
     signatures = (MOVE, LOG_WEIGHT, LOG_AUXILIARY, RESAMPLE, LOG_INITIAL, LOG_TRANSITION, LOG_WEIGHT)
     pointers = [t.FunctionType(signature) for signature in signatures]
     arguments = (t.npy_rng, *pointers, read_only(1), read_only(2), read_only(2), *filter_types())
-    return kernel(run_score, t.UniTuple(t.int64, 2)(*arguments, scorer))
+    return kernel(score_loop(mode), t.UniTuple(t.int64, 2)(*arguments, scorer))

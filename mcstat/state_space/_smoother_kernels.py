@@ -5,7 +5,7 @@ of PaRIS (:mod:`._paris_kernels`).
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -14,9 +14,9 @@ from mcstat.kernels._jit import kernel
 from mcstat.state_space._filter_kernels import OK
 from mcstat.state_space._paris_kernels import (
     BAD_TRANSITION,
+    DRAW_BACK,
     backward_row,
     backward_types,
-    draw_back,
     last_draws,
     remember,
 )
@@ -40,24 +40,31 @@ class PathRecord(NamedTuple):
     exact: np.ndarray  # (T,) int64: draws that rejection gave up
 
 
-def run_paths(rng, log_transition, theta, stored, last, first, chosen, own, plan, past, draws, record):
-    """Draw states of times ``last - 1``, ..., ``first`` for P paths; OK or the failure, and the time where it ended.
+@cache
+def paths_loop(mode: int) -> Any:
+    """:func:`run_paths` with one way to draw backward."""
+    draw_back = DRAW_BACK[mode]
 
-    ``chosen`` (P,) int64 are the particles that the paths are at at time ``last``, at the end those of ``first``;
-    ``own`` (P,) is a buffer for their ancestors.
-    """
-    for t in range(last, first, -1):
-        x_prev = stored.x[t - 1]
-        remember(stored.log_weights[t - 1], stored.weights[t - 1], past.log_weights, past.keep, past.alias)
-        pick(stored.ancestors[t], chosen, own)
-        status, record.trials[t], record.exact[t] = draw_back(
-            rng, log_transition, theta, t, x_prev, record.paths[t], own, plan, past, draws
-        )
-        if status != OK:
-            return status, t
-        last_draws(draws.sources, chosen)
-        pick_rows(x_prev, chosen, record.paths[t - 1])
-    return OK, first
+    def run_paths(rng, log_transition, theta, stored, last, first, chosen, own, plan, past, draws, record):
+        """Draw states of times ``last - 1``, ..., ``first`` for P paths; OK or the failure, and where it ended.
+
+        ``chosen`` (P,) int64 are the particles that the paths are at at time ``last``, at the end those of ``first``;
+        ``own`` (P,) is a buffer for their ancestors.
+        """
+        for t in range(last, first, -1):
+            x_prev = stored.x[t - 1]
+            remember(stored.log_weights[t - 1], stored.weights[t - 1], past.log_weights, past.keep, past.alias)
+            pick(stored.ancestors[t], chosen, own)
+            status, record.trials[t], record.exact[t] = draw_back(
+                rng, log_transition, theta, t, x_prev, record.paths[t], own, plan, past, draws
+            )
+            if status != OK:
+                return status, t
+            last_draws(draws.sources, chosen)
+            pick_rows(x_prev, chosen, record.paths[t - 1])
+        return OK, first
+
+    return run_paths
 
 
 def run_weights(log_transition, theta, stored, last, first, past, draws, smoothed):
@@ -130,14 +137,14 @@ def _stored_type():
 
 
 @cache
-def compiled_paths():
-    """:func:`run_paths` for function pointers: compiled once for all models, cached for the next process."""
+def compiled_paths(mode):
+    """:func:`paths_loop` for function pointers: compiled once for all models, cached for the next process."""
     t = numba.types
     index = array(1, t.int64)
     record = t.NamedTuple((array(3), index, index), PathRecord)
     span = (_stored_type(), t.int64, t.int64)
     arguments = (t.npy_rng, t.FunctionType(LOG_TRANSITION), read_only(1), *span, index, index, *backward_types())
-    return kernel(run_paths, t.UniTuple(t.int64, 2)(*arguments, record))
+    return kernel(paths_loop(mode), t.UniTuple(t.int64, 2)(*arguments, record))
 
 
 @cache

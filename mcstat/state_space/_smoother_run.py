@@ -60,7 +60,8 @@ def _loop(recipe: Recipe) -> tuple[Any, Any]:
         return kernels.follow, None
     density = model.function("log_transition")
     if recipe.method == "ffbsi":
-        return (kernels.run_paths if model.vectorized else kernels.compiled_paths()), density
+        assert recipe.plan is not None  # noqa: S101  (paths have one)
+        return (kernels.paths_loop if model.vectorized else kernels.compiled_paths)(recipe.plan.mode), density
     return (kernels.run_weights if model.vectorized else kernels.compiled_weights()), density
 
 

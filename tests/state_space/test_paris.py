@@ -106,7 +106,7 @@ def test_backward_draws_have_the_backward_law(method, spread):
     density = arrays().function("log_transition")
     theta = arrays().packed()
     start = np.full(n_targets, 1)
-    status, _, _ = kernels.draw_back(rng, density, theta, 1, x_prev, x, start, plan, past, draws)
+    status, _, _ = kernels.DRAW_BACK[plan.mode](rng, density, theta, 1, x_prev, x, start, plan, past, draws)
     assert status == kernels.OK
     law = np.exp(log_weights - log_weights.max() - 0.5 * (target - 0.9 * x_prev[:, 0]) ** 2)
     law /= law.sum()
