@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import mcstat
-from mcstat.core.errors import InvalidParameter
+from mcstat.core.errors import InvalidParameter, MissingExtraError
 
 
 def find_demos() -> dict[str, str]:
@@ -33,7 +33,13 @@ def demo(room: str | None, out: Path) -> int:
     sections = []
     for module in demos.values() if room is None else [demos[room]]:
         start = time.perf_counter()
-        section = import_module(module).run()
+        try:
+            section = import_module(module).run()
+        except MissingExtraError as error:
+            if room is not None:
+                raise
+            print(f"{module.split('.')[1]}: left out, {error}\n")
+            continue
         sections.append(section)
         print(section.title, "=" * len(section.title), "", section.text.strip(), sep="\n")
         for item in section.items:
@@ -111,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(argv)
     try:
         return int(given.run(given))
-    except InvalidParameter as error:
+    except (InvalidParameter, MissingExtraError) as error:
         print(f"python -m mcstat {given.command}: {error}", file=sys.stderr)
         return 2
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Figure", "bar_chart", "forest", "gauge", "line_chart", "ticks"]
+__all__ = ["Figure", "bar_chart", "forest", "gauge", "image_rows", "line_chart", "ticks"]
 
 Numbers: TypeAlias = Sequence[float] | NDArray[np.float64]
 
@@ -165,6 +165,36 @@ def bar_chart(names: Sequence[str], value: Numbers, *, caption: str, xlabel: str
         box = f'x="{start:.1f}" y="{y - 6:.1f}" width="{stop - start:.1f}" height="12"'
         parts.append(f'<rect {box} fill="{_SERIES[0]}"/>')
     return Figure(_drawing(parts, bottom + 44, caption), caption)
+
+
+def image_rows(rows: Mapping[str, NDArray[np.float64]], *, caption: str) -> Figure:
+    """Rows of small grey images, each row with its label.
+
+    Parameters
+    ----------
+    rows : mapping of str to ndarray, shape (n, height, width)
+        Label -> images with pixels in [-1, 1], from paper to ink; beyond, they are cut.
+    caption : str
+
+    Returns
+    -------
+    Figure
+    """
+    left = 12.0 + 1.2 * _CHARACTER * max(map(len, rows))
+    n, high, wide = next(iter(rows.values())).shape
+    pixel = (_WIDTH - left - 4 * n) / (n * wide)
+    # One path a shade: a rectangle a pixel would be ten times the text.
+    shades: dict[int, list[str]] = {}
+    parts, top = [], 4.0
+    for label, images in rows.items():
+        parts.append(_text(left - 8, top + pixel * high / 2 + 4.5, label, "end"))
+        levels = np.clip(np.round((np.asarray(images) + 1.0) * 4.0), 0, 8).astype(int)
+        for k, i, j in np.argwhere(levels > 0):
+            x, y = left + k * (wide * pixel + 4.0) + j * pixel, top + i * pixel
+            shades.setdefault(int(levels[k, i, j]), []).append(f"M{x:.1f} {y:.1f}h{pixel:.1f}v{pixel:.1f}h-{pixel:.1f}")
+        top += pixel * high + 6.0
+    parts += [f'<path d="{"".join(path)}" opacity="{shade / 8}"/>' for shade, path in sorted(shades.items())]
+    return Figure(_drawing(parts, top, caption), caption)
 
 
 def gauge(value: float, error: float, low: float, high: float) -> str:

@@ -13,7 +13,7 @@ from mcstat.state_space._information import Information
 from mcstat.state_space._parameters import Parameters, named
 from mcstat.state_space._passes import Conditional, PathDensity
 from mcstat.state_space._score import PathScore, ScorePass
-from mcstat.state_space._sweep import Setup, sweep
+from mcstat.state_space._sweep import Setup, Sweep, sweep
 
 __all__ = ["Ascent", "ClimbMoves", "MaximiseMoves", "MaximiseStep", "ScoreMoves", "Steps"]
 
@@ -59,17 +59,21 @@ class Ascent:
     it, the score over the observed information, as far as that is known: then averaging the iterates loses nothing.
     """
 
-    def __init__(self, parameters: Parameters, conditional: Conditional, density: PathDensity, steps: Steps) -> None:
-        self.parameters, self.conditional, self.density, self.steps = parameters, conditional, density, steps
+    def __init__(self, parameters: Parameters, density: PathDensity, steps: Steps) -> None:
+        self.parameters, self.density, self.steps = parameters, density, steps
         self.names = parameters.names
 
     def start(self, theta: FloatArray | None, rng: np.random.Generator) -> State:
         """At ``theta`` or the model's own, with a path from a plain pass."""
         where = "theta of the model" if theta is None else "initial_theta"
         values = self.parameters.checked(where, self.parameters.at_model if theta is None else theta)
-        path = self.conditional.sweep(self.parameters.packed(values), None, rng).path
         free = self.parameters.free(values)
+        path = self.next_path(free, None, rng)
         return State(free, path, self.first_running(free, path), 0)
+
+    def next_path(self, free: FloatArray, path: FloatArray | None, rng: np.random.Generator) -> FloatArray:
+        """A path (T, d) given the one before, with the smoothing law at free parameters invariant; or a first one."""
+        raise NotImplementedError
 
     def first_running(self, free: FloatArray, path: FloatArray) -> Any:
         """The information at the first path."""
@@ -107,6 +111,10 @@ class ScoreMoves(Ascent):
         self.score_pass, self.n_sweeps, self.burn_in = score_pass, n_sweeps, burn_in
         self.conditional_passes = conditional_passes
 
+    def next_path(self, free: FloatArray, path: FloatArray | None, rng: np.random.Generator) -> FloatArray:
+        """Along backward draws."""
+        return self.score_pass(free, path, rng).path
+
     def score(self, state: State, at: PathScore, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """Mean over the sweeps after burn-in."""
         path, total = state.path, np.zeros(len(state.free))
@@ -121,10 +129,17 @@ class ScoreMoves(Ascent):
 class ClimbMoves(Ascent):
     """Markov score climbing: the gradient at one path, drawn by a conditional particle filter."""
 
+    def __init__(self, *parts: Any, conditional: Conditional) -> None:
+        super().__init__(*parts)
+        self.conditional = conditional
+
+    def next_path(self, free: FloatArray, path: FloatArray | None, rng: np.random.Generator) -> FloatArray:
+        """Along ancestors."""
+        return self.conditional.sweep(self.parameters.packed(self.parameters.values(free)), path, rng).path
+
     def score(self, state: State, at: PathScore, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """At the next path."""
-        theta = self.parameters.packed(self.parameters.values(state.free))
-        path = self.conditional.sweep(theta, state.path, rng).path
+        path = self.next_path(state.free, state.path, rng)
         return at(path).gradient, path
 
 
@@ -135,18 +150,17 @@ class MaximiseMoves(Ascent):
         super().__init__(*parts)
         self.setup, self.m_step = setup, m_step
 
+    def next_path(self, free: FloatArray, path: FloatArray | None, rng: np.random.Generator) -> FloatArray:
+        """Along backward draws."""
+        return self._swept(free, path, rng).path
+
     def first_running(self, free: FloatArray, path: FloatArray) -> Any:
         """No statistics yet; the first step has size 1."""
         return np.zeros(len(self.setup.functional.names))
 
     def step(self, state: State, rng: np.random.Generator, adapting: bool) -> tuple[State, Iterate]:
         """Smooth, average, maximise."""
-        values = self.parameters.values(state.free)
-        model = self.parameters.model.with_theta(self.parameters.full(values))
-        plan = self.setup.plan
-        if np.isfinite(plan.bound):
-            plan = plan._replace(bound=model.log_bound())
-        swept = sweep(self.setup._replace(model=model, plan=plan), state.path, rng)
+        values, swept = self.parameters.values(state.free), self._swept(state.free, state.path, rng)
         running = state.running + self.steps.size(state.n_done) * (swept.estimate - state.running)
         statistics = dict(zip(self.setup.functional.names, running.tolist(), strict=True))
         theta = named(self.parameters, values)
@@ -156,6 +170,13 @@ class MaximiseMoves(Ascent):
         values = np.array([float(new.get(name, theta[name])) for name in self.names])
         free = self.parameters.free(self.parameters.checked("what m_step returns", values))
         return State(free, swept.path, running, state.n_done + 1), Iterate(free)
+
+    def _swept(self, free: FloatArray, path: FloatArray | None, rng: np.random.Generator) -> Sweep:
+        model = self.parameters.model.with_theta(self.parameters.full(self.parameters.values(free)))
+        plan = self.setup.plan
+        if np.isfinite(plan.bound):
+            plan = plan._replace(bound=model.log_bound())
+        return sweep(self.setup._replace(model=model, plan=plan), path, rng)
 
 
 def _bounded(step: FloatArray) -> FloatArray:

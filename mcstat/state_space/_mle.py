@@ -211,10 +211,11 @@ class ParticleMLE(ChainEstimator):
             raise InvalidParameter(f"conditional must be True or False, got {self.conditional!r}")
         steps = Steps(self._warmup, check_real("decay", self.decay, 0.5, 1.0, closed="right"))
         parameters, density = self._parameters(), PathDensity(self.model, y)
-        parts = (parameters, Conditional(self.model, n, "bootstrap", True, y), density, steps)
-        self._score_pass = ScorePass(parameters, max(n, _MANY), n_backward, y)
+        parts = (parameters, density, steps)
+        if self.n_information > 0:
+            self._score_pass = ScorePass(parameters, max(n, _MANY), n_backward, y)
         if method == "msc":
-            return ClimbMoves(*parts)
+            return ClimbMoves(*parts, conditional=Conditional(self.model, n, "bootstrap", True, y))
         if method == "saem":
             return self._maximiser(parts, n, plan, y)
         return ScoreMoves(
@@ -250,10 +251,10 @@ class ParticleMLE(ChainEstimator):
             return
         moves = self._moves
         parameters, free = moves.parameters, self._averages().mean(axis=0)
-        theta, at = parameters.packed(parameters.values(free)), PathScore(parameters, moves.density, free)
+        at = PathScore(parameters, moves.density, free)
         places = [(chain.state.path, chain.seed) for chain in self._chains]
         rough = self._each(
-            sampled_information, [(at, moves.conditional, theta, path, _PILOT, seed) for path, seed in places]
+            sampled_information, [(at, moves.next_path, free, path, _PILOT, seed) for path, seed in places]
         )
         root = Information(*(np.mean(part, axis=0) for part in zip(*rough, strict=True))).inverse_root(observed=True)
         # Noise is least where directions are as long as a standard error: a first look says how long they are.

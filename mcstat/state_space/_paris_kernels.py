@@ -191,13 +191,13 @@ def average_all(log_transition, additive, theta, t, x_prev, x, y, ancestors, smo
 # Each of the three makes backward draws for particles x (P, d) into ``draws.sources``, and returns status, tries, and
 # how many draws rejection gave up. ``ancestors`` (P,) int64 are the particles' own: the start of Markov chains, and
 # what is left where no particle has a positive transition density.
-DRAW_BACK = {REJECTION: rejection, MCMC: metropolis, FORWARD: follow_ancestors}
+DRAW_BACK: dict[int, Any] = {REJECTION: rejection, MCMC: metropolis, FORWARD: follow_ancestors}
 
 
 @cache
 def paris_loop(mode: int) -> Any:
     """:func:`run_paris` for one way to go backward. What does not run is not compiled: branches on ``mode`` go."""
-    draw_back = DRAW_BACK.get(mode)
+    draw_back: Any = DRAW_BACK.get(mode)
 
     def run_paris(
         rng,

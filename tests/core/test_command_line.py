@@ -51,6 +51,15 @@ def test_demo_refuses_a_room_without_one(urns, capsys):
     assert "ROOM must be one of fake_urns, got 'nowhere'" in capsys.readouterr().err
 
 
+def test_demo_of_a_room_whose_extra_is_missing(urns, tmp_path, capsys):
+    error = 'from mcstat.core.errors import MissingExtraError\nraise MissingExtraError("this needs urns")\n'
+    (tmp_path / "mcstat" / "fake_urns" / "_demo.py").write_text(error, encoding="utf-8")
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 0
+    assert "fake_urns: left out, this needs urns" in capsys.readouterr().out
+    assert main(["demo", "fake_urns"]) == 2
+    assert "this needs urns" in capsys.readouterr().err
+
+
 def test_the_rooms_with_a_demo_are_found():
     for room, module in find_demos().items():
         assert module == f"mcstat.{room}._demo"

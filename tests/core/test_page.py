@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from mcstat.core._svg import bar_chart, forest, gauge, line_chart, ticks
+from mcstat.core._svg import bar_chart, forest, gauge, image_rows, line_chart, ticks
 from mcstat.core.estimate import Estimate
 from mcstat.core.page import Section, write_page
 
@@ -18,6 +18,7 @@ FIGURES = {
     ),
     "one row": lambda: forest(["a"], [2], [2], [2], caption="no spread"),
     "lines": lambda: line_chart([1, 2, 3], {NASTY: [1, 1e-3, 1e-6], "b": [2, 1, 1]}, caption="c", log_y=True),
+    "images": lambda: image_rows({NASTY: np.linspace(-2, 2, 60).reshape(3, 4, 5)}, caption="c"),
     "flat line": lambda: line_chart([1], {"a": [0]}, caption="one point"),
     "bars": lambda: bar_chart(["a", NASTY], np.array([0.25, -0.5]), caption="c", xlabel=NASTY),
     "no bars": lambda: bar_chart(["a"], [0], caption="nothing"),
@@ -98,3 +99,12 @@ def test_gauge_puts_the_dot_in_or_beside_the_band(value, error, low, high, insid
 def test_gauge_of_what_was_not_measured_is_the_band_alone():
     root = ElementTree.fromstring(gauge(math.nan, math.nan, 0.0, 1.0))  # noqa: S314  (our own text)
     assert [e.tag.rpartition("}")[2] for e in root.iter()] == ["svg", "rect"]
+
+
+def test_images_have_a_square_of_ink_for_each_dark_pixel():
+    images = np.array([[[-1.0, 1.0], [0.0, -3.0]]])
+    svg = image_rows({"a": images}, caption="c").svg
+    assert svg.count("<path") == 2
+    assert 'opacity="1.0"' in svg
+    assert 'opacity="0.5"' in svg
+    assert svg.count("M") == 2
