@@ -19,7 +19,8 @@ from mcstat.torch.diffusion import (
     make_grid,
     sample,
 )
-from mcstat.torch.diffusion._dc import _lagrange, _reference
+from mcstat.torch.diffusion._coefficients import lagrange
+from mcstat.torch.diffusion._dc import _reference
 from tests.torch.problems import eight_modes, noise, rmse
 
 GRID = make_grid(VPLinear(), 8)
@@ -52,7 +53,7 @@ def test_polynomials_in_time_are_followed():
     times = np.array([0.31, 0.45, 0.8])
     for power in range(3):
         for at in (0.2, 0.31, 0.45, 0.9):
-            assert np.dot(_lagrange(times, at), times**power) == pytest.approx(at**power)
+            assert np.dot(lagrange(times, at), times**power) == pytest.approx(at**power)
     # A denoiser whose answer is a parabola in t: compensation at ratio r is the answer at the shifted time.
     fn = lambda t: 1.0 - 2.0 * t + 3.0 * t**2  # noqa: E731
     d = Denoiser(lambda x, t: fn(t[:, None]) * torch.ones_like(x), VPLinear(), "x0")

@@ -214,6 +214,9 @@ def test_bad_input():
         Denoiser(lambda x, t: x[:, 0], VPLinear()).x0(noise(4), 0.5)
     with pytest.raises(InvalidData, match="2 coordinates"):
         eight_modes().x0(noise(4, 3), 0.5)
+    for t in (-1.0, float("nan"), torch.tensor([0.1, 0.2, -1.0, 0.3])):
+        with pytest.raises(InvalidParameter, match="t must be a time of VPLinear"):
+            eight_modes().score(noise(4), t)
     with pytest.raises(InvalidData, match="weights"):
         GaussianMixtureDenoiser([1.0, -1.0], np.zeros((2, 2)), 1.0)
     with pytest.raises(InvalidData, match="symmetric"):

@@ -21,17 +21,21 @@ from numpy.typing import ArrayLike, NDArray
 from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.torch._bridge import check_sample
+from mcstat.torch.diffusion._coefficients import lagrange
+from mcstat.torch.diffusion._deis import DEIS
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
 from mcstat.torch.diffusion._dpm import DPMSolver
 from mcstat.torch.diffusion._grids import Grid, as_grid
+from mcstat.torch.diffusion._momentum import PLMS
 from mcstat.torch.diffusion._sample import sample
-from mcstat.torch.diffusion._solvers import DDIM, Multistep, Row, State, Table, combine
+from mcstat.torch.diffusion._solvers import DDIM, Euler, Multistep, Row, State, Table, combine
 from mcstat.torch.diffusion._unipc import UniPC
 
 __all__ = ["DCSolver"]
 
 FloatArray = NDArray[np.float64]
 _FEWEST_NUMBERS = 200
+_BASES = (UniPC, DPMSolver, DDIM, DEIS, PLMS, Euler)
 
 
 class DCSolver(Multistep):
@@ -39,7 +43,7 @@ class DCSolver(Multistep):
 
     Parameters
     ----------
-    base : UniPC, DPMSolver or DDIM, optional
+    base : UniPC, DPMSolver, DDIM, DEIS, PLMS or Euler, optional
         Default ``UniPC(2)``.
     dc_order : int
         K: the polynomial in t goes through K + 1 answers, so the first K steps have none.
@@ -145,8 +149,9 @@ class DCSolver(Multistep):
     def coefficients(self, grid: Grid) -> Table:
         """Those of the base."""
         base = UniPC(2) if self.base is None else self.base
-        if not isinstance(base, UniPC | DPMSolver | DDIM) or base.stochastic:
-            raise InvalidParameter(f"base must be UniPC, DPMSolver or DDIM without noise, got {self.base!r}")
+        if not isinstance(base, _BASES) or base.stochastic:
+            names = ", ".join(kind.__name__ for kind in _BASES)
+            raise InvalidParameter(f"base must be one of {names}, without noise, got {self.base!r}")
         if grid.n_steps <= check_integer("dc_order", self.dc_order, 1):
             raise InvalidParameter(f"dc_order must be below the grid's {grid.n_steps} steps, got {self.dc_order}")
         return base.coefficients(grid)
@@ -160,8 +165,8 @@ class DCSolver(Multistep):
         if ratio == 1.0 or len(state.history) <= self.dc_order:
             return combine(row, state.x, answers)
         times = state.grid.t[state.node - np.arange(self.dc_order + 1)]
-        weights = _lagrange(times, ratio * times[0] + (1.0 - ratio) * times[1])
-        moved = combine(tuple(weights), state.history[0], state.history[1:])
+        weights = lagrange(times, ratio * times[0] + (1.0 - ratio) * times[1])
+        moved = combine(tuple(weights.tolist()), state.history[0], state.history[1:])
         # It stays in the history, for the corrector and the steps to come.
         state.history = [moved, *state.history[1:]]
         return combine(row, state.x, state.history)
@@ -218,12 +223,6 @@ class DCSolver(Multistep):
             )
             warnings.warn(message, ReliabilityWarning, stacklevel=3)
         return held
-
-
-def _lagrange(nodes: FloatArray, at: float) -> list[float]:
-    """Weights of the values at ``nodes`` in the value at ``at`` of the polynomial through them."""
-    others = [np.delete(nodes, a) for a in range(len(nodes))]
-    return [float(np.prod((at - rest) / (node - rest))) for node, rest in zip(nodes, others, strict=True)]
 
 
 def _reference(denoiser: BaseDenoiser, grid: Grid, x: torch.Tensor, solver: str, steps: int) -> list[torch.Tensor]:

@@ -29,19 +29,22 @@ class Grid:
     ----------
     t, lam, alpha, sigma : ndarray, shape (N + 1,)
         Time, half log signal-to-noise ratio (inf where the last level is clean data), factors of data and noise.
+    schedule : NoiseSchedule, optional
+        Whose levels they are; by it a grid is refused that is not of the denoiser's schedule.
     """
 
     t: FloatArray
     lam: FloatArray
     alpha: FloatArray
     sigma: FloatArray
+    schedule: NoiseSchedule | None = None
 
     @classmethod
     def from_lam(cls, schedule: NoiseSchedule, lam: ArrayLike) -> Self:
         """From ascending half log signal-to-noise ratios, of which the last may be infinite."""
         lam = np.asarray(lam, dtype=np.float64)
         log_alpha = schedule.log_alpha_of_lam(lam)
-        return cls(schedule.t_of_lam(lam), lam, np.exp(log_alpha), np.exp(log_alpha - lam))
+        return cls(schedule.t_of_lam(lam), lam, np.exp(log_alpha), np.exp(log_alpha - lam), schedule)
 
     @classmethod
     def from_ratio(cls, schedule: NoiseSchedule, ratio: ArrayLike) -> Self:
@@ -86,7 +89,11 @@ class Grid:
 
 def as_grid(grid: Any, schedule: NoiseSchedule) -> Grid:
     """A Grid as it is; an array is read as ratios sigma / alpha."""
-    return grid if isinstance(grid, Grid) else Grid.from_ratio(schedule, grid)
+    if not isinstance(grid, Grid):
+        return Grid.from_ratio(schedule, grid)
+    if grid.schedule is not None and grid.schedule != schedule:
+        raise InvalidParameter(f"grid must be of the denoiser's schedule, {schedule!r}, got one of {grid.schedule!r}")
+    return grid
 
 
 def make_grid(

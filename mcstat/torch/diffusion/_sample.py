@@ -21,7 +21,7 @@ from mcstat.torch.diffusion._schedules import NoiseSchedule
 from mcstat.torch.diffusion._solvers import DDIM, Euler, Heun, Solver, State
 from mcstat.torch.diffusion._unipc import UniPC
 
-__all__ = ["DiffusionResult", "add_noise", "invert", "sample"]
+__all__ = ["DiffusionResult", "add_noise", "initial_noise", "invert", "sample"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,8 @@ def sample(
     denoiser : BaseDenoiser
         For instance a :class:`Denoiser`.
     x_T : tensor of float32 or float64, shape (n, ...)
-        Samples at the grid's first node; noise of standard deviation sigma there. It is not changed.
+        Samples at the grid's first node; noise of standard deviation sigma there, as :func:`initial_noise` draws it.
+        It is not changed.
     grid : Grid or array_like, shape (N + 1,)
         An array holds sigma / alpha at the nodes: falling, the last may be 0.
     random_state : None, int, SeedSequence or Generator
@@ -161,8 +162,38 @@ def invert(solver: Solver, denoiser: BaseDenoiser, x_0: torch.Tensor, grid: Any)
     nodes = as_grid(grid, denoiser.schedule)
     if nodes.ends_clean:
         raise InvalidParameter("grid must end in a level with noise, where the ODE can start")
-    turned = Grid(nodes.t[::-1], nodes.lam[::-1], nodes.alpha[::-1], nodes.sigma[::-1])
+    turned = Grid(nodes.t[::-1], nodes.lam[::-1], nodes.alpha[::-1], nodes.sigma[::-1], nodes.schedule)
     return _run(solver, denoiser, _start(solver, denoiser, x_0, turned))
+
+
+def initial_noise(
+    grid: Grid,
+    shape: tuple[int, ...],
+    random_state: RandomState = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Noise to start from: normal numbers of the standard deviation sigma of the grid's first node.
+
+    Parameters
+    ----------
+    grid : Grid
+    shape : tuple of int
+        (n, ...).
+    random_state : None, int, SeedSequence or Generator
+    dtype : {torch.float32, torch.float64}
+    device : torch.device or str
+
+    Returns
+    -------
+    tensor of that shape
+    """
+    if not isinstance(grid, Grid):
+        raise InvalidParameter(f"grid must be a Grid, such as make_grid gives, got {type(grid).__name__}")
+    source = generator(root_seed(random_state), "initial_noise", Purpose.SAMPLE, 0, device)
+    z = torch.randn(shape, generator=source, dtype=dtype, device=device)
+    return check_sample("noise", float(grid.sigma[0]) * z)
 
 
 def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state: RandomState = None) -> torch.Tensor:

@@ -218,6 +218,14 @@ class VPDiscrete(_VariancePreserving):
         kept = np.cos(angle) ** 2
         return cls.from_betas(np.minimum(1.0 - kept[1:] / kept[:-1], beta_max))
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, VPDiscrete):
+            return NotImplemented
+        return np.array_equal(self._log_alphas, other._log_alphas)
+
+    def __hash__(self) -> int:
+        return hash(self._log_alphas.tobytes())
+
     @property
     def n_steps(self) -> int:
         """Number of steps N."""
