@@ -102,7 +102,7 @@ def truncated_gumbel_law(probabilities: ArrayLike, level: float = FLOAT32_LEVEL)
     --------
     >>> from mcstat.torch.diffusion import truncated_gumbel_law
     >>> truncated_gumbel_law([0.5, 0.3, 0.2], level=1.5).round(3).tolist()
-    [0.564, 0.293, 0.143]
+    [0.597, 0.275, 0.128]
     """
     p = check_array("probabilities", probabilities, 1)
     if p.min(initial=0.0) < 0.0 or abs(p.sum() - 1.0) > 1e-6:
