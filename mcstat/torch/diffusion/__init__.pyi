@@ -8,6 +8,7 @@ from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
 from ._dpm import DPMSolver, SinglestepDPMSolver
 from ._fkc import FeynmanKacCorrector
 from ._grids import Grid, make_grid
+from ._log_density import log_density, sample_with_logp
 from ._masked import AncestralSampler, FirstHittingSampler
 from ._masked_models import TabularMaskedModel, masked_nelbo, sentence_entropy
 from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
@@ -77,6 +78,7 @@ __all__ = [
     "invert",
     "ito_log_density",
     "load_denoiser",
+    "log_density",
     "make_grid",
     "masked_nelbo",
     "mmd2",
@@ -85,6 +87,7 @@ __all__ = [
     "reference_solution",
     "sample",
     "sample_categorical",
+    "sample_with_logp",
     "save_denoiser",
     "sentence_entropy",
     "sliced_wasserstein",

@@ -217,6 +217,11 @@ class GuidedDenoiser(BaseDenoiser):
                 f"got {unconditional.schedule!r}"
             )
 
+    @property
+    def data_shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample, where the conditional denoiser knows it."""
+        return getattr(self.conditional, "data_shape", None)
+
     def _x0(self, x: torch.Tensor, level: Level) -> torch.Tensor:
         return self._mix(x, level, "x0")
 

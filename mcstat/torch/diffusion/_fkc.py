@@ -110,8 +110,9 @@ class FeynmanKacCorrector(Estimator):
     Notes
     -----
     The algorithm is that of ``mcstat/torch/diffusion/_populations.py``: M network calls a step, O(G K d) beside, no
-    gradient through a network; exponents that change cost M log densities a step. The initial law is N(0, sigma^2 / B) at the first node: the q_j should be close to
-    N(0, sigma^2) there, and the bias that is left does not go away with more steps.
+    gradient through a network; exponents that change cost M log densities a step. The initial law is N(0, sigma^2 / B)
+    at the first node: the q_j should be close to N(0, sigma^2) there, and the bias that is left does not go away with
+    more steps.
 
     With the weights' products Z_g of the populations, the log-normaliser is log mean Z_g, and a mean is the mean of
     the populations' self-normalised means with weights Z_g; errors by the delta method over populations, with
