@@ -6,6 +6,7 @@ arXiv:2310.13268.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Self
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from mcstat.core.checks import check_array, check_integer, check_option
-from mcstat.core.errors import InvalidData, InvalidFileError, InvalidParameter
+from mcstat.core.errors import InvalidData, InvalidFileError, InvalidParameter, PerformanceWarning
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.torch._bridge import check_sample, generator, to_numpy
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
@@ -113,8 +114,9 @@ def estimate_ems(
     Parameters
     ----------
     denoiser : BaseDenoiser
-        Differentiable in x. A guided model has statistics of its own; estimate them on the guided denoiser. (They are
-        taken on noisy data all the same, where a guided run does not go.)
+        Differentiable in x: else its derivatives are differences, with a warning. A guided model has statistics of its
+        own; estimate them on the guided denoiser. (They are taken on noisy data all the same, where a guided run does
+        not go.)
     data : tensor, shape (m, ...)
         Clean data.
     grid : Grid, optional
@@ -126,8 +128,8 @@ def estimate_ems(
     reduce : {"none", "mean"}
         "mean" keeps one number for all coordinates.
     n_exact : int
-        Up to so many coordinates the derivatives are exact, one backward pass a coordinate; above it they are
-        estimated by one pass with random signs.
+        Up to so many coordinates the derivatives are exact, one backward pass a coordinate (or two questions, where
+        they are differences); above it they are estimated by one pass with random signs.
     random_state : None, int, SeedSequence or Generator
 
     Returns
@@ -152,6 +154,7 @@ def estimate_ems(
     signs = None
     if x0[0].numel() > check_integer("n_exact", n_exact):
         signs = torch.randint(0, 2, x0.shape, generator=source, device=x0.device).to(x0.dtype) * 2.0 - 1.0
+    _warn_if_rigid(denoiser, x0[:1], float(lam[0]))
     moments = [_Moments.at(denoiser, x0, z, float(value), signs) for value in lam]
     l = np.stack([moment.l for moment in moments])  # noqa: E741
     if reduce == "mean":
@@ -216,6 +219,8 @@ def _noise_and_diagonal(
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         eps = denoiser.output(x, level, "eps")
+        if not eps.requires_grad:
+            return eps, _differenced_diagonal(denoiser, x.detach(), level, signs)
         if signs is not None:
             (gradient,) = torch.autograd.grad((eps * signs).sum(), x)
             diagonal = (gradient * signs).flatten(1).mean(0)
@@ -228,6 +233,32 @@ def _noise_and_diagonal(
                 ]
             )
     return eps.detach(), to_numpy(diagonal)
+
+
+def _differenced_diagonal(
+    denoiser: BaseDenoiser, x: torch.Tensor, level: Level, signs: torch.Tensor | None
+) -> FloatArray:
+    """The same by central differences."""
+    delta = float(torch.finfo(x.dtype).eps) ** (1.0 / 3.0)
+
+    def along(direction: torch.Tensor) -> torch.Tensor:
+        ahead, behind = (denoiser.output(x + step * direction, level, "eps") for step in (delta, -delta))
+        slope: torch.Tensor = ((ahead - behind) * direction / (2.0 * delta)).flatten(1).mean(0)
+        return slope
+
+    with torch.no_grad():
+        if signs is not None:
+            return to_numpy(along(signs))
+        axes = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device).reshape(-1, *x.shape[1:])
+        return to_numpy(torch.stack([along(axis.expand_as(x)).sum() for axis in axes]))
+
+
+def _warn_if_rigid(denoiser: BaseDenoiser, x: torch.Tensor, lam: float) -> None:
+    with torch.enable_grad():
+        eps = denoiser.output(x.detach().requires_grad_(), _level(denoiser.schedule, lam), "eps")
+    if not eps.requires_grad:
+        message = "the denoiser has no gradients: differences take their place, which cost digits and questions"
+        warnings.warn(message, PerformanceWarning, stacklevel=3)
 
 
 def _level(schedule: NoiseSchedule, lam: float) -> Level:

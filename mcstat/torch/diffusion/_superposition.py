@@ -117,7 +117,7 @@ def scores_and_divergences(
 def increments(
     scores: torch.Tensor, move: torch.Tensor, step: float, divergences: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Changes of the log densities (n, M) in float64 for a move (n, d); ``divergences`` (n, M) where it has no noise."""
+    """Changes of the log densities (n, M) in float64 for a move (n, d), without noise if there are ``divergences``."""
     scores, move = scores.double(), move.double()
     change = (scores @ move[:, :, None])[:, :, 0] - 0.5 * step * scores.square().sum(2)
     return change if divergences is None else change - 0.5 * step * divergences.double()
