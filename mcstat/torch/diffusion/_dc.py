@@ -199,7 +199,7 @@ class DCSolver(Multistep):
         tried: dict[float, float] = {}
 
         def loss(ratio: Any) -> torch.Tensor:
-            value = error(ratio, train) + self.l2 * (ratio - 1.0) ** 2
+            value: torch.Tensor = error(ratio, train) + self.l2 * (ratio - 1.0) ** 2
             at, number = (ratio.item() if isinstance(ratio, torch.Tensor) else float(ratio)), value.item()
             if not np.isfinite(number):
                 raise InvalidData(f"the loss of step {i} must be finite, got {number} at ratio {at:.4g}")
