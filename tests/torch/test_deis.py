@@ -13,6 +13,7 @@ from mcstat.torch.diffusion import (
     PLMS,
     DCSolver,
     Denoiser,
+    DPMSolver,
     Euler,
     FlowMatching,
     Grid,
@@ -74,6 +75,14 @@ def test_what_is_the_same_by_theory():
     for order in (2, 3, 4):
         wanted = sample(PLMS(order), d, x, even).samples
         torch.testing.assert_close(sample(DEIS(order, "ratio"), d, x, even).samples, wanted, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_in_lambda_it_is_dpm_solver_in_predicted_noise(order):
+    d, x = eight_modes(), noise(20)
+    ours = sample(DEIS(order, "lambda", lower_order_final=True), d, x, UNEVEN).samples
+    theirs = sample(DPMSolver(order, algorithm="dpmsolver", solver_type="taylor"), d, x, UNEVEN).samples
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("clock", CLOCKS)

@@ -8,6 +8,9 @@ import torch
 
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch.diffusion import (
+    DDIM,
+    EDM,
+    EMS,
     VE,
     Denoiser,
     DynamicThreshold,
@@ -17,7 +20,10 @@ from mcstat.torch.diffusion import (
     GuidedDenoiser,
     StaticThreshold,
     VPCosine,
+    VPDiscrete,
     VPLinear,
+    make_grid,
+    sample,
 )
 from mcstat.torch.diffusion._level import Level
 from tests.torch.problems import eight_modes, network, noise, tilted
@@ -191,6 +197,31 @@ def test_analytic_denoisers_pickle():
         wanted = d.x0(x, 0.3)
         twin = pickle.loads(pickle.dumps(d))  # noqa: S301
         assert torch.equal(twin.x0(x, 0.3), wanted)
+
+
+def test_reprs_say_what_there_is_in_a_line():
+    def unet(x, t, c):
+        return x
+
+    discrete = VPDiscrete.linear()
+    net = Denoiser(unet, discrete, guidance_scale=3.0, cond=1, uncond=0)
+    assert repr(discrete).startswith("<VPDiscrete: 1000 steps, alphas_cumprod 0.9999, ")
+    assert repr(net) == f"<Denoiser: unet predicting eps, guidance 3, {discrete!r}>"
+    assert len(repr(discrete)) < 80
+    assert repr(eight_modes()).startswith("<GaussianMixtureDenoiser: 8 component(s) in 2 dimension(s), VPLinear(")
+    guided = GuidedDenoiser(eight_modes(), tilted(d=2), 2.0)
+    assert repr(guided).endswith(f"guidance 2, {VPLinear()!r}>")
+    assert "7 samples of shape (3,)" in repr(EmpiricalDenoiser(noise(7, 3)))
+    grid = make_grid(EDM(), 5, final="zero")
+    assert repr(grid) == f"<Grid: 5 steps, sigma/alpha 80 to 0 of {EDM()!r}>"
+    result = sample(DDIM(), eight_modes(), noise(4), make_grid(VPLinear(), 3))
+    assert repr(result).startswith(
+        "<DiffusionResult: samples (4, 2) of torch.float64, 3 questions, 3 network calls, <Grid"
+    )
+    assert repr(EMS.constant("data", VPLinear())).startswith(
+        "<EMS: 251 nodes, lambda -5.025 to 4.558, 1 coordinate(s), of"
+    )
+    assert "\n" not in "".join(map(repr, (net, grid, result, guided)))
 
 
 def test_float32_is_kept():

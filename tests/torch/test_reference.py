@@ -9,6 +9,7 @@ from mcstat.torch.diffusion import (
     DDIM,
     EDM,
     VE,
+    DCSolver,
     Denoiser,
     FlowMatching,
     GaussianDenoiser,
@@ -17,7 +18,10 @@ from mcstat.torch.diffusion import (
     VPDiscrete,
     VPLinear,
     convergence_order,
+    estimate_ems,
     initial_noise,
+    ito_log_density,
+    log_density,
     make_grid,
     reference_solution,
     sample,
@@ -102,6 +106,17 @@ def test_bad_input():
     explosive = Denoiser(lambda x, t: -10.0 * x**2, VPLinear())
     with pytest.raises(FloatingPointError, match="the ODE was not solved to rtol"):
         reference_solution(explosive, x.abs() + 1.0, grid)
+    net = torch.nn.Linear(2, 2)
+    for ask in (
+        lambda: reference_solution(net, x, grid),
+        lambda: convergence_order(DDIM(), net, x),
+        lambda: log_density(net, x, grid),
+        lambda: ito_log_density(net, torch.stack([x] * 5), grid),
+        lambda: estimate_ems(net, x),
+        lambda: DCSolver().fit(net, grid, x),
+    ):
+        with pytest.raises(InvalidParameter, match="denoiser must be a Denoiser, got Linear"):
+            ask()
     with pytest.raises(InvalidParameter, match="without noise"):
         convergence_order(DDIM(1.0), d, x)
     with pytest.raises(InvalidData, match="at least 2 samples"):

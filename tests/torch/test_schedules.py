@@ -110,6 +110,8 @@ def test_bad_nodes(nodes):
 
 def test_bad_settings():
     s = VPLinear()
+    with pytest.raises(InvalidParameter, match="schedule must be a NoiseSchedule such as VPLinear"):
+        make_grid(VPLinear, 5)
     with pytest.raises(InvalidParameter, match="kind must be one of"):
         make_grid(s, 5, "even")
     with pytest.raises(InvalidParameter, match="n must be"):

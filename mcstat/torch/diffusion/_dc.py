@@ -23,7 +23,7 @@ from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.torch._bridge import check_sample
 from mcstat.torch.diffusion._coefficients import lagrange
 from mcstat.torch.diffusion._deis import DEIS
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._dpm import DPMSolver
 from mcstat.torch.diffusion._grids import Grid, as_grid
 from mcstat.torch.diffusion._momentum import PLMS
@@ -125,6 +125,7 @@ class DCSolver(Multistep):
         InvalidData
             Fewer than two trajectories, or a loss that is not finite.
         """
+        check_denoiser(denoiser)
         nodes = as_grid(grid, denoiser.schedule)
         check_sample("x_T", x_T)
         held = self._check_search(nodes, x_T)

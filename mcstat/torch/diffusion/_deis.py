@@ -33,7 +33,8 @@ class DEIS(Multistep):
         Noises that the polynomial goes through; 1 is DDIM.
     clock : {"time", "lambda", "ratio"}
         What it is a polynomial of: time ("tAB", the paper's choice), half the log signal-to-noise ratio (as in
-        diffusers) or sigma / alpha ("rhoAB": Adams-Bashforth, with the weights of the nodes as they are).
+        diffusers) or sigma / alpha ("rhoAB": Adams-Bashforth, with the weights of the nodes as they are). On grids
+        uniform in lambda "lambda" is the best of them, on others it can be by far the worst.
     lower_order_final : bool or "diffusers"
         True takes no step of higher order than steps are left; "diffusers" only in grids of fewer than 15 steps.
 

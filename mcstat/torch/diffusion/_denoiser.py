@@ -17,7 +17,7 @@ from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch.diffusion._level import Level, level_of
 from mcstat.torch.diffusion._schedules import FlowMatching, NoiseSchedule, VPLinear
 
-__all__ = ["PREDICTIONS", "BaseDenoiser", "Denoiser", "GuidedDenoiser"]
+__all__ = ["PREDICTIONS", "BaseDenoiser", "Denoiser", "GuidedDenoiser", "check_denoiser"]
 
 PREDICTIONS = ("eps", "x0", "v", "score", "flow")
 
@@ -40,6 +40,13 @@ class BaseDenoiser(ABC):
             raise InvalidParameter(f"schedule must be a NoiseSchedule, got {type(schedule).__name__}")
         self.nfe = 0
         self.n_calls = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._described()}, {self.schedule!r}>"
+
+    def _described(self) -> str:
+        """What the repr says beside the schedule."""
+        return "denoiser"
 
     def x0(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Predicted data E[x_0 | x_t = x], shape of ``x`` (n, ...); ``t`` is a number or a tensor (n,)."""
@@ -146,6 +153,11 @@ class Denoiser(BaseDenoiser):
         if self.guidance_scale != 1.0 and cond is None:
             raise InvalidParameter(f"guidance_scale must be 1 without cond, got {guidance_scale}")
 
+    def _described(self) -> str:
+        name = getattr(self.fn, "__name__", type(self.fn).__name__)
+        guided = "" if self.guidance_scale == 1.0 else f", guidance {self.guidance_scale:g}"
+        return f"{name} predicting {self.prediction}{guided}"
+
     def _x0(self, x: torch.Tensor, level: Level) -> torch.Tensor:
         x0 = _to_x0(self.prediction, self._guided(x, level), x, level)
         if self.classifier is not None:
@@ -217,6 +229,9 @@ class GuidedDenoiser(BaseDenoiser):
                 f"got {unconditional.schedule!r}"
             )
 
+    def _described(self) -> str:
+        return f"{self.conditional!r} over {self.unconditional!r}, guidance {self.guidance_scale:g}"
+
     @property
     def data_shape(self) -> tuple[int, ...] | None:
         """Shape of one sample, where the conditional denoiser knows it."""
@@ -234,6 +249,12 @@ class GuidedDenoiser(BaseDenoiser):
         outputs = [denoiser.output(x, level, form) for denoiser, needed in asked if needed]
         self.n_calls += len(outputs)
         return outputs[0] if len(outputs) == 1 else outputs[0] + w * (outputs[1] - outputs[0])
+
+
+def check_denoiser(denoiser: Any) -> None:
+    """A denoiser, and not the network in it."""
+    if not isinstance(denoiser, BaseDenoiser):
+        raise InvalidParameter(f"denoiser must be a Denoiser, got {type(denoiser).__name__}")
 
 
 def _one_row_a_sample(condition: Any, x: torch.Tensor) -> bool:

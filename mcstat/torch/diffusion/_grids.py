@@ -21,7 +21,7 @@ _CONTINUOUS = ("logsnr", "time", "time_quadratic", "karras")
 _INTEGER = ("trailing", "leading", "linspace")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grid:
     """Levels in the order of sampling, all float64.
 
@@ -62,6 +62,10 @@ class Grid:
             raise InvalidData("grid must fall from node to node and end at 0 or above")
         with np.errstate(divide="ignore"):
             return cls.from_lam(schedule, -np.log(nodes))
+
+    def __repr__(self) -> str:
+        of = "" if self.schedule is None else f" of {self.schedule!r}"
+        return f"<Grid: {self.n_steps} steps, sigma/alpha {self.ratio[0]:.4g} to {self.ratio[-1]:.4g}{of}>"
 
     @property
     def n_steps(self) -> int:
@@ -142,6 +146,8 @@ def make_grid(
     >>> make_grid(VPLinear(), 3).lam.round(2).tolist()
     [-5.02, -1.83, 1.36, 4.56]
     """
+    if not isinstance(schedule, NoiseSchedule):
+        raise InvalidParameter(f"schedule must be a NoiseSchedule such as VPLinear(), got {type(schedule).__name__}")
     n = check_integer("n", n, 1)
     check_option("kind", kind, _CONTINUOUS + _INTEGER)
     check_option("final", final, ("sigma_min", "zero", "denoise"))

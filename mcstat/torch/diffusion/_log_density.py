@@ -12,7 +12,7 @@ from mcstat.core.errors import InvalidData
 from mcstat.core.estimate import Estimate
 from mcstat.core.rng import Purpose, RandomState, entropy_of, root_seed
 from mcstat.torch._bridge import check_sample, generator, to_numpy
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._grids import Grid, as_grid
 from mcstat.torch.diffusion._superdiff import SuperDiff
 from mcstat.torch.diffusion._superposition import (
@@ -78,6 +78,7 @@ def log_density(
     >>> bool(abs(float(est) + 0.919) < 0.2)  # -log(2 pi) / 2
     True
     """
+    check_denoiser(denoiser)
     check_sample("x", x)
     nodes = as_grid(grid, denoiser.schedule)
     if nodes.ends_clean:

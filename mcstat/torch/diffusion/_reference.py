@@ -12,7 +12,7 @@ from mcstat.core.checks import check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.core.estimate import Estimate
 from mcstat.torch._bridge import check_sample, to_numpy
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._grids import Grid, as_grid, make_grid
 from mcstat.torch.diffusion._sample import DiffusionResult, sample
 from mcstat.torch.diffusion._solvers import Solver
@@ -81,6 +81,7 @@ def reference_solution(
     """
     from scipy.integrate import solve_ivp
 
+    check_denoiser(denoiser)
     check_sample("x_T", x_T)
     nodes = as_grid(grid, denoiser.schedule)
     check_option("method", method, _METHODS)
@@ -147,6 +148,7 @@ def convergence_order(
     -----
     3 n steps, and the reference.
     """
+    check_denoiser(denoiser)
     check_sample("x_T", x_T)
     if solver.stochastic:
         raise InvalidParameter(f"solver must be one without noise, got {solver!r}")

@@ -14,7 +14,7 @@ from mcstat.core.estimate import Estimate
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.torch._bridge import check_sample, generator, to_estimate
 from mcstat.torch.diffusion._brownian import BrownianPath
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._dpm import DPMSolver
 from mcstat.torch.diffusion._grids import Grid, as_grid
 from mcstat.torch.diffusion._schedules import NoiseSchedule
@@ -24,7 +24,7 @@ from mcstat.torch.diffusion._unipc import UniPC
 __all__ = ["DiffusionResult", "add_noise", "initial_noise", "invert", "sample"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DiffusionResult:
     """What a run gives.
 
@@ -45,6 +45,10 @@ class DiffusionResult:
     n_calls: int
     grid: Grid
     diagnostics: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        asked = f"{self.nfe} questions, {self.n_calls} network calls"
+        return f"<DiffusionResult: samples {tuple(self.samples.shape)} of {self.samples.dtype}, {asked}, {self.grid!r}>"
 
     def to_estimate(self, fn: Callable[[torch.Tensor], torch.Tensor] | None = None, **fields: Any) -> Estimate:
         """Mean of ``fn`` over the samples with its standard error.
@@ -219,8 +223,7 @@ def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state
 def _check(solver: Any, denoiser: Any) -> None:
     if not isinstance(solver, Solver):
         raise InvalidParameter(f"solver must be a Solver such as DDIM(), got {solver!r}")
-    if not isinstance(denoiser, BaseDenoiser):
-        raise InvalidParameter(f"denoiser must be a Denoiser, got {type(denoiser).__name__}")
+    check_denoiser(denoiser)
 
 
 def _start(

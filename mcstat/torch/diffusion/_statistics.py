@@ -19,7 +19,7 @@ from mcstat.core.checks import check_array, check_integer, check_option
 from mcstat.core.errors import InvalidData, InvalidFileError, InvalidParameter, PerformanceWarning
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.torch._bridge import check_sample, generator, to_numpy
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._grids import Grid
 from mcstat.torch.diffusion._level import Level
 from mcstat.torch.diffusion._schedules import NoiseSchedule
@@ -29,7 +29,7 @@ __all__ = ["EMS", "estimate_ems"]
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EMS:
     """Statistics l, s and b of a model on a grid of lambda.
 
@@ -58,6 +58,11 @@ class EMS:
         for name in ("l", "s", "b"):
             if check_array(name, getattr(self, name), 2).shape != (len(lam), self.l.shape[1]):
                 raise InvalidData(f"{name} must have shape ({len(lam)}, {self.l.shape[1]})")
+
+    def __repr__(self) -> str:
+        m, d = self.l.shape
+        ends = f"lambda {self.lam[0]:.4g} to {self.lam[-1]:.4g}"
+        return f"<EMS: {m} nodes, {ends}, {d} coordinate(s), of {self.schedule}>"
 
     @classmethod
     def constant(cls, kind: str, schedule: NoiseSchedule, n_stat: int = 250) -> Self:
@@ -143,6 +148,7 @@ def estimate_ems(
     """
     from scipy.interpolate import CubicSpline
 
+    check_denoiser(denoiser)
     check_sample("data", data)
     check_integer("n_data", n_data, 2)
     check_option("reduce", reduce, ("none", "mean"))

@@ -14,7 +14,7 @@ import torch
 
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch._bridge import check_sample
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._grids import Grid, as_grid
 
 __all__ = [
@@ -64,6 +64,7 @@ def ito_log_density(
     Skreta, M. and others (2025). The superposition of diffusion models using the Itô density estimator. ICLR.
     arXiv:2412.17762.
     """
+    check_denoiser(denoiser)
     nodes = as_grid(grid, denoiser.schedule)
     check_sample("trajectory", trajectory)
     if trajectory.ndim < 3 or len(trajectory) != nodes.n_steps + 1 or nodes.ends_clean:
