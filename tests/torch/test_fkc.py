@@ -9,8 +9,10 @@ from mcstat.core.rng import Purpose, root_seed
 from mcstat.torch import generator
 from mcstat.torch.diffusion import (
     EDM,
+    VE,
     Denoiser,
     FeynmanKacCorrector,
+    FlowMatching,
     GaussianDenoiser,
     GaussianMixtureDenoiser,
     VPLinear,
@@ -96,7 +98,9 @@ def test_guidance_is_corrected_where_the_mixed_score_alone_is_wrong(seed):
 
 
 @pytest.mark.parametrize(("m", "c2", "power"), [(1.0, 1.0, 2.0), (-3.0, 0.25, 0.5), (0.5, 4.0, 1.5)])
-@pytest.mark.parametrize("schedule", [SCHEDULE, VPLinear()], ids=["EDM", "VP"])
+@pytest.mark.parametrize(
+    "schedule", [SCHEDULE, VPLinear(), VE(), FlowMatching()], ids=lambda schedule: type(schedule).__name__
+)
 def test_a_power_of_one_gaussian(m, c2, power, schedule, seed):
     model = GaussianDenoiser([m], c2, schedule)
     grid = make_grid(schedule, 100, "karras")
