@@ -20,8 +20,8 @@ __all__ = ["DEIS"]
 
 FloatArray = NDArray[np.float64]
 _CLOCKS = ("time", "lambda", "ratio")
-# Points of the quadrature in lambda within one step.
-_POINTS = 48
+# The quadrature in lambda within one step.
+_PLACES, _SIZES = np.polynomial.legendre.leggauss(48)
 
 
 class DEIS(Multistep):
@@ -85,10 +85,9 @@ class DEIS(Multistep):
     def _weights(self, grid: Grid, i: int, p: int) -> list[float]:
         """alpha_{i+1} times the integrals over s from node i to the next of the Lagrange polynomials, newest first."""
         start, end = float(grid.lam[i]), float(grid.lam[i + 1])
-        places, sizes = np.polynomial.legendre.leggauss(_POINTS)
-        lam = 0.5 * (end + start) + 0.5 * (end - start) * places
+        lam = 0.5 * (end + start) + 0.5 * (end - start) * _PLACES
         # ds = -e^-lambda dlambda.
-        sizes = -0.5 * (end - start) * sizes * np.exp(-lam)
+        sizes = -0.5 * (end - start) * _SIZES * np.exp(-lam)
         nodes = self._at(grid, grid.lam[i - np.arange(p)])
         integrals = lagrange(nodes, self._at(grid, lam)) @ sizes
         return [float(grid.alpha[i + 1] * integral) for integral in integrals]
