@@ -243,6 +243,12 @@ def test_bad_input():
         Denoiser(lambda x, t: x, VE(), guidance_scale=2.0)
     with pytest.raises(InvalidData, match=r"\(4, 2\), got \(4,\)"):
         Denoiser(lambda x, t: x[:, 0], VPLinear()).x0(noise(4), 0.5)
+    with pytest.raises(InvalidData, match=r"a tensor of the shape of x, \(4, 2\), got ndarray"):
+        Denoiser(lambda x, t: x.numpy(), VPLinear()).x0(noise(4), 0.5)
+    with pytest.raises(InvalidParameter, match="fn must be a network"):
+        Denoiser(None, VPLinear())
+    with pytest.raises(InvalidParameter, match="schedule must be a NoiseSchedule such as VPLinear"):
+        Denoiser(lambda x, t: x, VPLinear)
     with pytest.raises(InvalidData, match="2 coordinates"):
         eight_modes().x0(noise(4, 3), 0.5)
     for t in (-1.0, float("nan"), torch.tensor([0.1, 0.2, -1.0, 0.3])):

@@ -287,6 +287,7 @@ def test_bad_input():
         (UniPC(kind="bh3"), "kind must be one of"),
         (UniPC(lower_order_final="diffusers"), "lower_order_final"),
         (UniPC(disable_corrector=[-1]), "disable_corrector"),
+        (UniPC(disable_corrector=0), "disable_corrector must be a sequence"),
         (SinglestepDPMSolver(1), "order must be 2 or 3"),
         (SinglestepDPMSolver(3, budget=0), "budget"),
         (SinglestepDPMSolver(3, budget=20), "grid must have 7 steps for budget=20, got 5"),

@@ -15,7 +15,7 @@ import torch
 from mcstat.core.checks import check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch.diffusion._level import Level, level_of
-from mcstat.torch.diffusion._schedules import FlowMatching, NoiseSchedule, VPLinear
+from mcstat.torch.diffusion._schedules import FlowMatching, NoiseSchedule, VPLinear, check_schedule
 
 __all__ = ["PREDICTIONS", "BaseDenoiser", "Denoiser", "GuidedDenoiser", "check_denoiser"]
 
@@ -36,8 +36,7 @@ class BaseDenoiser(ABC):
 
     def __init__(self, schedule: NoiseSchedule | None) -> None:
         self.schedule = VPLinear() if schedule is None else schedule
-        if not isinstance(self.schedule, NoiseSchedule):
-            raise InvalidParameter(f"schedule must be a NoiseSchedule, got {type(schedule).__name__}")
+        check_schedule(self.schedule)
         self.nfe = 0
         self.n_calls = 0
 
@@ -137,6 +136,8 @@ class Denoiser(BaseDenoiser):
         normalise_v: bool = False,
     ) -> None:
         super().__init__(schedule)
+        if not callable(fn):
+            raise InvalidParameter(f"fn must be a network or another function of x and t, got {fn!r}")
         self.fn = fn
         self.prediction = check_option("prediction", prediction, PREDICTIONS)
         self.guidance_scale = check_real("guidance_scale", guidance_scale)
@@ -194,10 +195,10 @@ class Denoiser(BaseDenoiser):
     def _run(self, *arguments: Any) -> torch.Tensor:
         self.n_calls += 1
         out = self.fn(*arguments)
-        if out.shape != arguments[0].shape:
-            raise InvalidData(
-                f"the denoiser's output must have the shape of x, {tuple(arguments[0].shape)}, got {tuple(out.shape)}"
-            )
+        if not isinstance(out, torch.Tensor) or out.shape != arguments[0].shape:
+            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            wanted = tuple(arguments[0].shape)
+            raise InvalidData(f"the denoiser's output must be a tensor of the shape of x, {wanted}, got {got}")
         return out
 
     def _classifier_gradient(self, x: torch.Tensor, level: Level) -> torch.Tensor:

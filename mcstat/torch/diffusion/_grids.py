@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch.diffusion._level import Level
-from mcstat.torch.diffusion._schedules import NoiseSchedule, VPDiscrete
+from mcstat.torch.diffusion._schedules import NoiseSchedule, VPDiscrete, check_schedule
 
 __all__ = ["Grid", "as_grid", "make_grid"]
 
@@ -94,6 +94,10 @@ class Grid:
 def as_grid(grid: Any, schedule: NoiseSchedule) -> Grid:
     """A Grid as it is; an array is read as ratios sigma / alpha."""
     if not isinstance(grid, Grid):
+        if np.ndim(grid) == 0:
+            raise InvalidParameter(
+                f"grid must be a Grid, as make_grid gives, or an array of sigma / alpha, got {grid!r}"
+            )
         return Grid.from_ratio(schedule, grid)
     if grid.schedule is not None and grid.schedule != schedule:
         raise InvalidParameter(f"grid must be of the denoiser's schedule, {schedule!r}, got one of {grid.schedule!r}")
@@ -146,8 +150,7 @@ def make_grid(
     >>> make_grid(VPLinear(), 3).lam.round(2).tolist()
     [-5.02, -1.83, 1.36, 4.56]
     """
-    if not isinstance(schedule, NoiseSchedule):
-        raise InvalidParameter(f"schedule must be a NoiseSchedule such as VPLinear(), got {type(schedule).__name__}")
+    check_schedule(schedule)
     n = check_integer("n", n, 1)
     check_option("kind", kind, _CONTINUOUS + _INTEGER)
     check_option("final", final, ("sigma_min", "zero", "denoise"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mcstat.core.checks import check_real
 from mcstat.core.errors import InvalidParameter
 from mcstat.core.estimate import Estimate
 from mcstat.core.rng import Purpose, RandomState, root_seed
@@ -17,7 +18,7 @@ from mcstat.torch.diffusion._brownian import BrownianPath
 from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._dpm import DPMSolver
 from mcstat.torch.diffusion._grids import Grid, as_grid
-from mcstat.torch.diffusion._schedules import NoiseSchedule
+from mcstat.torch.diffusion._schedules import NoiseSchedule, check_schedule
 from mcstat.torch.diffusion._solvers import DDIM, Euler, Heun, Solver, State
 from mcstat.torch.diffusion._unipc import UniPC
 
@@ -208,6 +209,7 @@ def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state
     x_0 : tensor of float32 or float64, shape (n, ...)
     schedule : NoiseSchedule
     t : float
+        From the schedule's t_min to t_max.
     random_state : None, int, SeedSequence or Generator
 
     Returns
@@ -215,6 +217,8 @@ def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state
     tensor, shape of x_0
     """
     check_sample("x_0", x_0)
+    check_schedule(schedule)
+    t = check_real("t", t, schedule.t_min, schedule.t_max)
     source = generator(root_seed(random_state), "add_noise", Purpose.SAMPLE, 0, x_0.device)
     z = torch.randn(x_0.shape, generator=source, dtype=x_0.dtype, device=x_0.device)
     return float(schedule.alpha(t)) * x_0 + float(schedule.sigma(t)) * z

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.checks import check_array, check_integer, check_real
-from mcstat.core.errors import InvalidData
+from mcstat.core.errors import InvalidData, InvalidParameter
 
-__all__ = ["EDM", "VE", "FlowMatching", "NoiseSchedule", "VPCosine", "VPDiscrete", "VPLinear"]
+__all__ = ["EDM", "VE", "FlowMatching", "NoiseSchedule", "VPCosine", "VPDiscrete", "VPLinear", "check_schedule"]
 
 FloatArray = NDArray[np.float64]
 
@@ -406,6 +406,12 @@ class FlowMatching(NoiseSchedule):
     def _speed(self, t: ArrayLike) -> FloatArray:
         """Derivative of the shifted time."""
         return self.shift / (1.0 + (self.shift - 1.0) * _array(t)) ** 2
+
+
+def check_schedule(schedule: Any) -> None:
+    """A schedule, and not its class."""
+    if not isinstance(schedule, NoiseSchedule):
+        raise InvalidParameter(f"schedule must be a NoiseSchedule such as VPLinear(), got {schedule!r}")
 
 
 def _array(value: ArrayLike) -> FloatArray:

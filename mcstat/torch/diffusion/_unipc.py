@@ -74,6 +74,8 @@ class UniPC(Multistep):
         predict: list[Row] = []
         correct: list[Row | None] = []
         last = grid.n_steps - 1
+        if not isinstance(self.disable_corrector, Sequence):
+            raise InvalidParameter(f"disable_corrector must be a sequence of steps, got {self.disable_corrector!r}")
         without = {check_integer("disable_corrector", i) for i in self.disable_corrector} | {last}
         for i, p in enumerate(orders(grid, order, self.lower_order_final)):
             predict.append(self._predictor(grid, i, p))
