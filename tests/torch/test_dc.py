@@ -165,8 +165,8 @@ def test_the_regression_finds_its_own_coefficients():
     np.testing.assert_array_equal(model.predict(3.0, 2), [1.0, 1.0])
 
 
-def _started(solver, denoiser, grid, x):
-    """Two steps taken, the third about to be searched."""
+def _spoilt(solver, denoiser, grid, x):
+    """Two steps taken, and the answer for the third is NaN."""
     state = solver._start(x, grid, denoiser, np.ones(grid.n_steps))
     for i in range(2):
         state = solver.step(state, i)
@@ -200,10 +200,10 @@ def test_bad_input():
     with pytest.raises(InvalidData, match="at least 2 trajectories"):
         DCSolver().fit(d, GRID, x[:1])
     for optimizer in ("brent", "adamw"):
+        solver = DCSolver(optimizer=optimizer)
+        state = _spoilt(solver, d, make_grid(VPLinear(), 8, "time"), x)
         with pytest.raises(InvalidData, match="the loss of step 2 must be finite, got nan at ratio 1"):
-            fit = DCSolver(optimizer=optimizer)
-            nodes = make_grid(VPLinear(), 8, "time")
-            fit._search(_started(fit, d, nodes, x), 2, x, slice(0, 100))
+            solver._search(state, 2, x, slice(0, 100))
     model = CascadePolynomialRegression()
     with pytest.raises(InvalidData, match="one length"):
         model.fit([1.0], [5, 6], [np.ones(5)])

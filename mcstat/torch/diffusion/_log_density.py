@@ -62,6 +62,9 @@ def log_density(
     "ito": ``n_draws`` N questions; a draw is off by the order of the root of the step, its mean by that of the step.
     "hutchinson": 2 N questions (Heun) and 2 N ``n_draws`` backward passes; the steps' error is of second order.
 
+    On eight modes in the plane one draw of "ito" had the standard deviation 1.18, 0.64 and 0.32 nats and the bias
+    -0.77, -0.20 and -0.06 at 100, 400 and 1600 questions; one of "hutchinson" 0.83 at all, and 0.06, 0.01 and 0.005.
+
     References
     ----------
     Skreta, M. and others (2025). The superposition of diffusion models using the Itô density estimator. ICLR.
