@@ -42,16 +42,16 @@ def first_hitting_law(joint, tokens_per_step):
     return law
 
 
-def ancestral_law(joint, n_steps):
+def ancestral_law(joint, n_steps, masked_share=lambda t: t):
     """All subsets of the places that may be written in a step."""
     states = {(None,) * joint.ndim: 1.0}
     for step in range(n_steps, 0, -1):
-        after = {}
+        after, stay = {}, masked_share((step - 1) / n_steps) / masked_share(step / n_steps)
         for tokens, mass in states.items():
             free = [place for place, one in enumerate(tokens) if one is None]
             for some in product((False, True), repeat=len(free)):
                 places = [place for place, one in zip(free, some, strict=True) if one]
-                chance = (1 / step) ** len(places) * (1 - 1 / step) ** (len(free) - len(places))
+                chance = (1 - stay) ** len(places) * stay ** (len(free) - len(places))
                 if chance > 0:
                     for new, p in written(joint, tokens, places):
                         after[new] = after.get(new, 0.0) + mass * chance * p

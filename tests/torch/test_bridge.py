@@ -65,7 +65,7 @@ def test_numbers_of_an_estimate_come_back_as_a_tensor():
         from_estimate(est, "draws")
 
 
-@pytest.mark.parametrize("scheme", ["systematic", "stratified", "multinomial"])
+@pytest.mark.parametrize("scheme", ["systematic", "stratified", "multinomial", "residual"])
 @pytest.mark.parametrize("n", [1, 2, 7, 1000])
 def test_the_twin_gives_the_kernels_indices(scheme, n):
     rng = np.random.default_rng(n)
@@ -81,6 +81,10 @@ def test_the_twin_gives_the_kernels_indices(scheme, n):
         np.testing.assert_array_equal(got.numpy(), wanted)
         np.testing.assert_array_equal(twin.numpy(), wanted)
         assert (np.take_along_axis(weights, wanted, 1) > 0).all()
+    # Equal weights leave nothing to chance.
+    if scheme == "residual":
+        uniforms = torch.tensor(rng.random((1, n + 1)))
+        assert torch_indices(torch.ones(1, n), uniforms, scheme).tolist() == [list(range(n))]
 
 
 def test_bad_input():

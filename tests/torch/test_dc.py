@@ -1,6 +1,7 @@
 """Dynamic compensation: nodes of the interpolation, the search, and the regression over settings."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,21 +10,25 @@ import torch
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.torch.diffusion import (
     DDIM,
+    DEIS,
+    PLMS,
     CascadePolynomialRegression,
     DCSolver,
     Denoiser,
     DPMSolver,
+    Euler,
     HeavyBall,
     UniPC,
     VPLinear,
     make_grid,
     sample,
 )
-from mcstat.torch.diffusion._dc import _lagrange, _reference
+from mcstat.torch.diffusion._coefficients import lagrange
+from mcstat.torch.diffusion._dc import _reference
 from tests.torch.problems import eight_modes, noise, rmse
 
 GRID = make_grid(VPLinear(), 8)
-BASES = [UniPC(2), UniPC(3, "bh1"), DPMSolver(2), DDIM()]
+BASES = [UniPC(2), UniPC(3, "bh1"), DPMSolver(2), DDIM(), DEIS(2), PLMS(3), Euler()]
 
 
 @pytest.mark.parametrize("base", BASES, ids=repr)
@@ -52,7 +57,7 @@ def test_polynomials_in_time_are_followed():
     times = np.array([0.31, 0.45, 0.8])
     for power in range(3):
         for at in (0.2, 0.31, 0.45, 0.9):
-            assert np.dot(_lagrange(times, at), times**power) == pytest.approx(at**power)
+            assert np.dot(lagrange(times, at), times**power) == pytest.approx(at**power)
     # A denoiser whose answer is a parabola in t: compensation at ratio r is the answer at the shifted time.
     fn = lambda t: 1.0 - 2.0 * t + 3.0 * t**2  # noqa: E731
     d = Denoiser(lambda x, t: fn(t[:, None]) * torch.ones_like(x), VPLinear(), "x0")
@@ -97,6 +102,38 @@ def test_the_search_of_a_predictor_alone_and_by_ddims_reference():
     assert (solver.loss_path_[2:, 1] <= solver.loss_path_[2:, 0]).all()
 
 
+@pytest.mark.parametrize("base", [UniPC(2), DPMSolver(2)], ids=repr)
+def test_the_papers_search_finds_what_brents_does(base):
+    d, x = eight_modes(), noise(120)
+    settings = {"reference": "ddim", "ref_steps": 100}
+    brent = DCSolver(base, n_iter=30).fit(d, GRID, x, **settings)
+    adamw = DCSolver(base, optimizer="adamw").fit(d, GRID, x, **settings)
+    assert (adamw.loss_path_[2:, 1] <= adamw.loss_path_[2:, 0]).all()
+    assert ((adamw.ratios_ > 0.5) & (adamw.ratios_ < 1.5)).all()
+    # The first loss is next to nothing with either.
+    assert adamw.ratios_[2] == pytest.approx(brent.ratios_[2], abs=0.02)
+    np.testing.assert_allclose(adamw.loss_path_[3:, 1], brent.loss_path_[3:, 1], rtol=0.1)
+    assert adamw.loss_path_.dtype == float
+
+
+def test_the_gradient_goes_through_the_network():
+    # Half of the loss's slope comes by way of the corrector's question: against differences.
+    d, x = eight_modes(), noise(50)
+    solver = DCSolver()
+    state = solver._start(x, GRID, d, np.ones(8))
+    for i in range(3):
+        state = solver.step(state, i)
+
+    def loss(ratio):
+        trial = replace(state, history=list(state.history), memory={"ratios": [1.0, 1.0, 1.0, ratio]})
+        return solver.step(trial, 3).x.square().mean()
+
+    at = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(loss(at), at)
+    with torch.no_grad():
+        assert float(slope) == pytest.approx(float(loss(0.8 + 1e-6) - loss(0.8 - 1e-6)) / 2e-6, rel=1e-6)
+
+
 def test_penalty_and_held_out_trajectories_pull_towards_one():
     d, x = eight_modes(), noise(120)
     free = DCSolver(n_iter=10).fit(d, GRID, x, ref_steps=100).ratios_
@@ -128,6 +165,16 @@ def test_the_regression_finds_its_own_coefficients():
     np.testing.assert_array_equal(model.predict(3.0, 2), [1.0, 1.0])
 
 
+def _spoilt(solver, denoiser, grid, x):
+    """Two steps taken, and the answer for the third is NaN."""
+    state = solver._start(x, grid, denoiser, np.ones(grid.n_steps))
+    for i in range(2):
+        state = solver.step(state, i)
+    solver._ask_newest(state, 2)
+    state.history[0] = state.history[0] * torch.nan
+    return state
+
+
 def test_bad_input():
     d, x = eight_modes(), noise(200)
     for solver, message in [
@@ -142,6 +189,8 @@ def test_bad_input():
         (DCSolver(bounds=(1.1, 2.0)), "bounds"),
         (DCSolver(validation=1.0), "validation"),
         (DCSolver(n_iter=0), "n_iter"),
+        (DCSolver(optimizer="sgd"), "optimizer must be one of"),
+        (DCSolver(lr=0.0), "lr"),
         (DCSolver(l2=-1.0), "l2"),
     ]:
         with pytest.raises(InvalidParameter, match=message):
@@ -150,6 +199,11 @@ def test_bad_input():
         DCSolver().fit(d, GRID, x, reference="heun")
     with pytest.raises(InvalidData, match="at least 2 trajectories"):
         DCSolver().fit(d, GRID, x[:1])
+    for optimizer in ("brent", "adamw"):
+        solver = DCSolver(optimizer=optimizer)
+        state = _spoilt(solver, d, make_grid(VPLinear(), 8, "time"), x)
+        with pytest.raises(InvalidData, match="the loss of step 2 must be finite, got nan at ratio 1"):
+            solver._search(state, 2, x, slice(0, 100))
     model = CascadePolynomialRegression()
     with pytest.raises(InvalidData, match="one length"):
         model.fit([1.0], [5, 6], [np.ones(5)])

@@ -8,6 +8,9 @@ import torch
 
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch.diffusion import (
+    DDIM,
+    EDM,
+    EMS,
     VE,
     Denoiser,
     DynamicThreshold,
@@ -17,7 +20,10 @@ from mcstat.torch.diffusion import (
     GuidedDenoiser,
     StaticThreshold,
     VPCosine,
+    VPDiscrete,
     VPLinear,
+    make_grid,
+    sample,
 )
 from mcstat.torch.diffusion._level import Level
 from tests.torch.problems import eight_modes, network, noise, tilted
@@ -193,6 +199,31 @@ def test_analytic_denoisers_pickle():
         assert torch.equal(twin.x0(x, 0.3), wanted)
 
 
+def test_reprs_say_what_there_is_in_a_line():
+    def unet(x, t, c):
+        return x
+
+    discrete = VPDiscrete.linear()
+    net = Denoiser(unet, discrete, guidance_scale=3.0, cond=1, uncond=0)
+    assert repr(discrete).startswith("<VPDiscrete: 1000 steps, alphas_cumprod 0.9999, ")
+    assert repr(net) == f"<Denoiser: unet predicting eps, guidance 3, {discrete!r}>"
+    assert len(repr(discrete)) < 80
+    assert repr(eight_modes()).startswith("<GaussianMixtureDenoiser: 8 component(s) in 2 dimension(s), VPLinear(")
+    guided = GuidedDenoiser(eight_modes(), tilted(d=2), 2.0)
+    assert repr(guided).endswith(f"guidance 2, {VPLinear()!r}>")
+    assert "7 samples of shape (3,)" in repr(EmpiricalDenoiser(noise(7, 3)))
+    grid = make_grid(EDM(), 5, final="zero")
+    assert repr(grid) == f"<Grid: 5 steps, sigma/alpha 80 to 0 of {EDM()!r}>"
+    result = sample(DDIM(), eight_modes(), noise(4), make_grid(VPLinear(), 3))
+    assert repr(result).startswith(
+        "<DiffusionResult: samples (4, 2) of torch.float64, 3 questions, 3 network calls, <Grid"
+    )
+    assert repr(EMS.constant("data", VPLinear())).startswith(
+        "<EMS: 251 nodes, lambda -5.025 to 4.558, 1 coordinate(s), of"
+    )
+    assert "\n" not in "".join(map(repr, (net, grid, result, guided)))
+
+
 def test_float32_is_kept():
     x = noise(4, dtype=torch.float32)
     assert eight_modes().x0(x, 0.3).dtype == torch.float32
@@ -212,8 +243,17 @@ def test_bad_input():
         Denoiser(lambda x, t: x, VE(), guidance_scale=2.0)
     with pytest.raises(InvalidData, match=r"\(4, 2\), got \(4,\)"):
         Denoiser(lambda x, t: x[:, 0], VPLinear()).x0(noise(4), 0.5)
+    with pytest.raises(InvalidData, match=r"a tensor of the shape of x, \(4, 2\), got ndarray"):
+        Denoiser(lambda x, t: x.numpy(), VPLinear()).x0(noise(4), 0.5)
+    with pytest.raises(InvalidParameter, match="fn must be a network"):
+        Denoiser(None, VPLinear())
+    with pytest.raises(InvalidParameter, match="schedule must be a NoiseSchedule such as VPLinear"):
+        Denoiser(lambda x, t: x, VPLinear)
     with pytest.raises(InvalidData, match="2 coordinates"):
         eight_modes().x0(noise(4, 3), 0.5)
+    for t in (-1.0, float("nan"), torch.tensor([0.1, 0.2, -1.0, 0.3])):
+        with pytest.raises(InvalidParameter, match="t must be a time of VPLinear"):
+            eight_modes().score(noise(4), t)
     with pytest.raises(InvalidData, match="weights"):
         GaussianMixtureDenoiser([1.0, -1.0], np.zeros((2, 2)), 1.0)
     with pytest.raises(InvalidData, match="symmetric"):

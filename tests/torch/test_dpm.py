@@ -7,6 +7,7 @@ import torch
 from mcstat.core.errors import InvalidParameter
 from mcstat.torch.diffusion import (
     DDIM,
+    AdaptiveDPMSolver,
     Denoiser,
     DPMSolver,
     Euler,
@@ -25,6 +26,7 @@ from tests.naive.diffusion import dpm_multistep, unipc
 from tests.torch.problems import eight_modes, noise, rmse
 
 SCHEDULE = VPLinear()
+KINDS = ("midpoint", "taylor")
 UNEVEN = Grid.from_ratio(SCHEDULE, [12.0, 7.0, 3.1, 1.9, 1.0, 0.45, 0.2, 0.11, 0.03])
 WITH_ZERO = Grid.from_ratio(SCHEDULE, [12.0, 7.0, 3.1, 1.9, 1.0, 0.45, 0.2, 0.11, 0.0])
 
@@ -196,6 +198,70 @@ def test_single_steps_in_the_middle_of_a_run():
     torch.testing.assert_close(taylor, wanted, rtol=1e-9, atol=1e-10)
 
 
+def test_third_order_single_step_by_hand():
+    d, x, grid = eight_modes(), noise(5), Grid.from_ratio(SCHEDULE, [2.0, 0.5])
+    h = grid.lam[1] - grid.lam[0]
+    third, two = (Grid.from_lam(SCHEDULE, [grid.lam[0] + r * h]) for r in (1 / 3, 2 / 3))
+    m_s = d.x0(x, grid.t[0])
+    u1 = third.sigma[0] / grid.sigma[0] * x - third.alpha[0] * np.expm1(-h / 3) * m_s
+    m_1 = d.x0(u1, third.t[0])
+    phi22 = np.expm1(-2 * h / 3) / (2 * h / 3) + 1
+    u2 = two.sigma[0] / grid.sigma[0] * x - two.alpha[0] * np.expm1(-2 * h / 3) * m_s
+    m_2 = d.x0(u2 + 2 * two.alpha[0] * phi22 * (m_1 - m_s), two.t[0])
+    phi2 = np.expm1(-h) / h + 1
+    base = grid.sigma[1] / grid.sigma[0] * x - grid.alpha[1] * np.expm1(-h) * m_s
+    got = sample(SinglestepDPMSolver(3), d, x, grid)
+    torch.testing.assert_close(got.samples, base + 1.5 * grid.alpha[1] * phi2 * (m_2 - m_s), rtol=1e-9, atol=1e-10)
+    assert got.nfe == 3
+    a, b = (m_1 - m_s) * 3, (m_2 - m_s) * 1.5
+    first, second = (2 / 3 * a - 1 / 3 * b) * 3, 2 * (b - a) * 3
+    wanted = base + grid.alpha[1] * phi2 * first - grid.alpha[1] * (phi2 / h - 0.5) * second
+    taylor = sample(SinglestepDPMSolver(3, solver_type="taylor"), d, x, grid).samples
+    torch.testing.assert_close(taylor, wanted, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("order", "budget", "steps"), [(3, 20, 7), (3, 21, 8), (3, 22, 8), (3, 2, 1), (2, 20, 10), (2, 21, 11), (2, 1, 1)]
+)
+def test_a_budget_of_questions_is_spent(order, budget, steps):
+    d, x = eight_modes(), noise(5)
+    solver = SinglestepDPMSolver(order, budget=budget)
+    assert solver.n_steps == steps
+    grid = make_grid(SCHEDULE, steps)
+    result = sample(solver, d, x, grid, return_trajectory=True)
+    assert result.nfe == budget
+    # The steps of full order are those of the solver without a budget; a last one of order 1 is DDIM's.
+    full = budget // order - (order == 3 and budget % 3 == 0)
+    if full:
+        start = Grid.from_lam(SCHEDULE, grid.lam[: full + 1])
+        plain = sample(SinglestepDPMSolver(order), d, x, start).samples
+        torch.testing.assert_close(result.trajectory[full], plain, rtol=1e-12, atol=1e-12)
+    if budget % order != 2:
+        end = Grid.from_lam(SCHEDULE, grid.lam[-2:])
+        last = sample(
+            DDIM() if budget % 2 or order == 3 else solver.set_params(budget=None), d, result.trajectory[-2], end
+        )
+        torch.testing.assert_close(result.samples, last.samples, rtol=1e-12, atol=1e-12)
+
+
+def test_midpoint_and_taylor_differ_by_the_third_power_of_the_step():
+    d, x = eight_modes(), noise(20)
+    gaps = []
+    for h in (0.1, 0.05, 0.025):
+        grid = Grid.from_lam(SCHEDULE, [0.3 - h, 0.3, 0.3 + h])
+        ends = [sample(DPMSolver(2, solver_type=kind, lower_order_final=False), d, x, grid).samples for kind in KINDS]
+        gaps.append(rmse(*ends))
+    np.testing.assert_allclose(np.log2(np.divide(gaps[:-1], gaps[1:])), 3.0, atol=0.1)
+
+
+def test_some_steps_without_corrector():
+    d, x = eight_modes(), noise(10)
+    every = sample(UniPC(2, disable_corrector=range(8)), d, x, UNEVEN).samples
+    assert torch.equal(every, sample(UniPC(2, corrector=False), d, x, UNEVEN).samples)
+    first = UniPC(2, disable_corrector=[0])
+    assert [row is None for row in first.coefficients(UNEVEN).correct] == [True] + [False] * 6 + [True]
+
+
 @pytest.mark.parametrize("z", [-40.0, -1.0, -0.999, -1e-3, -1e-9, 0.0, 1e-6, 0.5, 3.0])
 @pytest.mark.parametrize("k", [0, 1, 2, 3, 4])
 def test_phi_functions(k, z):
@@ -220,7 +286,11 @@ def test_bad_input():
         (UniPC(4), "order must be at most 3"),
         (UniPC(kind="bh3"), "kind must be one of"),
         (UniPC(lower_order_final="diffusers"), "lower_order_final"),
+        (UniPC(disable_corrector=[-1]), "disable_corrector"),
+        (UniPC(disable_corrector=0), "disable_corrector must be a sequence"),
         (SinglestepDPMSolver(1), "order must be 2 or 3"),
+        (SinglestepDPMSolver(3, budget=0), "budget"),
+        (SinglestepDPMSolver(3, budget=20), "grid must have 7 steps for budget=20, got 5"),
         (SinglestepDPMSolver(algorithm="sde-dpmsolver++"), "algorithm must be one of"),
     ]:
         with pytest.raises(InvalidParameter, match=message):
@@ -228,6 +298,7 @@ def test_bad_input():
     with pytest.raises(InvalidParameter, match="at least 3 steps"):
         sample(DPMSolver(3), d, x, make_grid(SCHEDULE, 2))
     clipped = Denoiser(lambda x, t: x, SCHEDULE, x0_transform=StaticThreshold())
-    for solver in (DPMSolver(algorithm="dpmsolver"), SinglestepDPMSolver(algorithm="dpmsolver")):
+    form = {"algorithm": "dpmsolver"}
+    for solver in (DPMSolver(**form), SinglestepDPMSolver(**form), AdaptiveDPMSolver(**form)):
         with pytest.raises(InvalidParameter, match="x0_transform"):
             sample(solver, clipped, x, grid)

@@ -9,8 +9,10 @@ from mcstat.core.rng import Purpose, root_seed
 from mcstat.torch import generator
 from mcstat.torch.diffusion import (
     EDM,
+    VE,
     Denoiser,
     FeynmanKacCorrector,
+    FlowMatching,
     GaussianDenoiser,
     GaussianMixtureDenoiser,
     VPLinear,
@@ -96,7 +98,9 @@ def test_guidance_is_corrected_where_the_mixed_score_alone_is_wrong(seed):
 
 
 @pytest.mark.parametrize(("m", "c2", "power"), [(1.0, 1.0, 2.0), (-3.0, 0.25, 0.5), (0.5, 4.0, 1.5)])
-@pytest.mark.parametrize("schedule", [SCHEDULE, VPLinear()], ids=["EDM", "VP"])
+@pytest.mark.parametrize(
+    "schedule", [SCHEDULE, VPLinear(), VE(), FlowMatching()], ids=lambda schedule: type(schedule).__name__
+)
 def test_a_power_of_one_gaussian(m, c2, power, schedule, seed):
     model = GaussianDenoiser([m], c2, schedule)
     grid = make_grid(schedule, 100, "karras")
@@ -139,7 +143,8 @@ def test_general_weights_are_the_special_forms():
     s1, s2 = (-model.output(grid.alpha[i] * y.flatten(0, 1), grid.level(i), "eps") / grid.ratio[i] for model in models)
 
     def growth(exponents):
-        flow = Flow(tuple(models[: len(exponents)]), exponents, 1.0, "euler", "systematic", 0.5, (-np.inf, np.inf))
+        table = np.tile(exponents, (5, 1))
+        flow = Flow(tuple(models[: len(exponents)]), table, 1.0, "euler", "systematic", 0.5, (-np.inf, np.inf))
         return _drift_and_growth(flow, grid, i, y)[1].flatten()
 
     def square(s):
@@ -180,6 +185,82 @@ def test_bias_is_of_first_order_and_extrapolation_removes_it(seed):
     assert coarse / fine == pytest.approx(2.0, abs=0.6)
     rest, rest_error = answer(40, True)
     assert abs(rest) < 0.4 * abs(fine) + 6 * rest_error
+
+
+def warmer(t):
+    """From 1 at high noise to 2 at the last node."""
+    return 1.0 + 1.0 / (1.0 + (t / 2.0) ** 2)
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, VPLinear()], ids=["EDM", "VP"])
+def test_powers_that_change_with_time(schedule, seed):
+    model, t = q(schedule), schedule.t_min
+    rise = warmer if schedule is SCHEDULE else lambda t: 2.0 - t
+    log_z, mean, variance, negative = truth([model], [rise(t)], t)
+    grid = make_grid(schedule, 120, "karras")
+    fkc = FeynmanKacCorrector(model, rise, grid, n_particles=500, random_state=seed).fit()
+    assert within(fkc.estimate(), [log_z]).max() < FAR
+    assert within(fkc.estimate(moments), [mean, variance + mean**2, negative]).max() < FAR
+    assert fkc.estimate().std_error[0] < 0.25
+    # Of two models, guidance that grows towards the data.
+    models = [q(schedule), r(schedule)]
+    weight = lambda t: 1.0 + (rise(t) - 1.0) / (rise(schedule.t_min) - 1.0)  # noqa: E731
+    wanted = truth(models, [-1.0, 2.0], t)
+    both = FeynmanKacCorrector(models, lambda t: [1 - weight(t), weight(t)], grid, n_particles=500, random_state=seed)
+    assert within(both.fit().estimate(), wanted[:1]).max() < FAR
+    assert within(both.estimate(lambda x: x), wanted[1:2]).max() < FAR
+
+
+def test_powers_that_do_not_change_are_the_constant_ones():
+    grid = make_grid(SCHEDULE, 40, "karras")
+    settings = {"n_particles": 50, "n_populations": 3, "random_state": 1}
+    plain = FeynmanKacCorrector([q(), r()], [0.4, 0.9], grid, **settings).fit()
+    changing = FeynmanKacCorrector([q(), r()], lambda t: [0.4, 0.9], grid, **settings).fit()
+    assert torch.equal(plain.samples_, changing.samples_)
+    np.testing.assert_array_equal(plain.log_normalisers_, changing.log_normalisers_)
+
+
+def test_last_weights_lead_to_a_target(seed):
+    # From the square of q to a normal law, whose normaliser is known.
+    def target(x):
+        return 0.3 - 0.5 * (x[:, 0] - 1.0) ** 2 / 0.5
+
+    grid = make_grid(SCHEDULE, 120, "karras")
+    fkc = FeynmanKacCorrector(q(), 1.2, grid, n_particles=1000, target=target, random_state=seed).fit()
+    assert within(fkc.estimate(), [0.3 + 0.5 * np.log(2 * np.pi * 0.5)])[0] < FAR
+    est = fkc.estimate(lambda x: torch.cat([x, (x - 1.0) ** 2], dim=1))
+    assert within(est, [1.0, 0.5]).max() < FAR
+    assert "target" in est.estimand
+    shares = np.exp(fkc.log_weights_)
+    np.testing.assert_allclose(fkc.ess_path_[-1], shares.sum(1) ** 2 / (shares**2).sum(1))
+    # A target that is the product of powers itself adds nothing.
+    same = FeynmanKacCorrector(q(), 1.2, grid, n_particles=50, target=lambda x: 1.2 * q().logp(x, 0.02), random_state=1)
+    plain = FeynmanKacCorrector(q(), 1.2, grid, n_particles=50, random_state=1).fit()
+    np.testing.assert_allclose(same.fit().log_normalisers_, plain.log_normalisers_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", ["stratified", "multinomial", "residual"])
+def test_other_resampling_has_the_same_law(scheme, seed):
+    grid = make_grid(SCHEDULE, 60, "karras")
+    settings = {"n_particles": 1000, "resampling": scheme, "random_state": seed}
+    fkc = FeynmanKacCorrector(q(), 0.5, grid, **settings).fit()
+    assert len(fkc.ancestors_) > 0
+    assert within(fkc.estimate(), truth([q()], [0.5], 0.02)[:1])[0] < FAR
+
+
+def test_equal_samples_from_the_particles():
+    grid = make_grid(SCHEDULE, 60, "karras")
+    fkc = FeynmanKacCorrector([q(), r()], [-1.0, 2.0], grid, n_particles=400, random_state=0, extrapolate=False).fit()
+    x = fkc.sample(500)
+    assert x.shape == (500, 1)
+    assert torch.equal(x, fkc.sample(500))
+    weights = np.exp(fkc.log_weights_ - fkc.log_weights_.max(1, keepdims=True))
+    weights = weights / weights.sum(1, keepdims=True) * np.exp(fkc.log_normalisers_ - 4.0)[:, None]
+    weights = (weights / weights.sum()).ravel()
+    counts = (x == fkc.samples_.flatten(0, 1).T).sum(0).numpy()
+    # Systematic: 500 times the weight, up to one.
+    assert np.abs(counts - 500 * weights).max() < 1.0
+    assert (x[1:] < x[:-1]).any()
 
 
 @pytest.mark.slow
@@ -284,6 +365,23 @@ def test_bad_input():
         FeynmanKacCorrector([q(), q(VPLinear())], [1.0, 1.0], grid).fit()
     with pytest.raises(InvalidParameter, match="denoisers must be 1 or more Denoisers"):
         FeynmanKacCorrector([], [], grid).fit()
+    for exponents, message in [
+        (lambda t: [1.0, 2.0], r"exponents must hold 1 number\(s\)"),
+        (lambda t: 1.0 - t, "exponents must have a positive sum, got -79"),
+    ]:
+        with pytest.raises(InvalidParameter, match=message):
+            FeynmanKacCorrector(q(), exponents, grid).fit()
+    net = Denoiser(network(q()), SCHEDULE)
+    with pytest.raises(InvalidParameter, match=r"denoisers must have logp\(x, t\) for exponents that change"):
+        FeynmanKacCorrector(net, warmer, grid, shape=(1,)).fit()
+    with pytest.raises(InvalidParameter, match=r"denoisers must have logp\(x, t\) for a target; Denoiser"):
+        FeynmanKacCorrector(net, 1.0, grid, shape=(1,), target=lambda x: x[:, 0]).fit()
+    with pytest.raises(InvalidParameter, match="target must be a function"):
+        FeynmanKacCorrector(q(), 1.0, grid, target=1.0).fit()
+    with pytest.raises(InvalidData, match=r"target must return log densities of shape \(50,\), got \(50, 1\)"):
+        FeynmanKacCorrector(q(), 1.0, grid, n_particles=5, target=lambda x: x).fit()
+    with pytest.raises(InvalidParameter, match="n must be an integer"):
+        FeynmanKacCorrector(q(), 1.0, grid, n_particles=5).fit().sample(0)
     with pytest.raises(InvalidData, match="end above 0"):
         FeynmanKacCorrector(q(), 2.0, [80.0, 1.0, 0.0]).fit()
     with pytest.raises(InvalidData, match="at least 4 steps"):

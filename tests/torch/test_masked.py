@@ -78,6 +78,16 @@ def test_ancestral_steps_have_the_law_of_the_twin(draw, cached, seed):
     assert_law(counts_of(fit.samples_, joint), naive.ancestral_law(joint, 5))
 
 
+@pytest.mark.parametrize("draw", ["two_stage", "gumbel"])
+def test_ancestral_steps_of_the_cosine_schedule(draw, seed):
+    joint = dependent(3)
+    settings = {"n_samples": 20_000, "batch_size": 20_000, "draw": draw, "random_state": seed}
+    fit = AncestralSampler(TabularMaskedModel(joint), 3, 3, n_steps=5, schedule="cosine", **settings).fit()
+    law = naive.ancestral_law(joint, 5, lambda t: np.cos(0.5 * np.pi * (1 - t)))
+    assert np.abs(law - naive.ancestral_law(joint, 5)).sum() > 0.005
+    assert_law(counts_of(fit.samples_, joint), law)
+
+
 def test_ancestral_bias_falls_with_the_steps_and_is_none_for_independent_tokens():
     joint = dependent(3)
     distances = [0.5 * np.abs(naive.ancestral_law(joint, n) - joint).sum() for n in (5, 10, 20)]
@@ -223,6 +233,22 @@ def test_bad_input():
         for sampler in (FirstHittingSampler, AncestralSampler):
             with pytest.raises(InvalidData, match="finite, not negative and sum to 1"):
                 sampler(lambda x, spoil=spoil: spoil(model(x)), 2, 3).fit()
+    with pytest.raises(InvalidParameter, match="schedule must be one of 'linear', 'cosine'"):
+        AncestralSampler(model, 2, 3, schedule="quadratic").fit()
+    for p in ([0.5, -0.5], [0.5, torch.nan], [0.0, 0.0], [torch.inf, 1.0]):
+        with pytest.raises(InvalidData, match="probabilities must be finite and not negative"):
+            sample_categorical(torch.tensor([p]), source())
+    tokens = torch.tensor([[0, 1], [2, 0]])
+    for bad, message in [
+        (tokens.float(), "int64 tensor"),
+        (tokens[0], "int64 tensor"),
+        (tokens + 1, "tokens must be below 3, without masks"),
+        (tokens.numpy(), "int64 tensor"),
+    ]:
+        with pytest.raises(InvalidData, match=message):
+            masked_nelbo(model, bad, 3)
+    with pytest.raises(InvalidParameter, match="mask_id must not be one of the 3 tokens"):
+        masked_nelbo(model, tokens, 3, mask_id=1)
     with pytest.raises(InvalidData, match="joint"):
         TabularMaskedModel(np.ones((2, 3)) / 6)
     with pytest.raises(InvalidData, match="joint"):

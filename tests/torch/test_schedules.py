@@ -92,6 +92,14 @@ def test_whole_steps():
         make_grid(s, 5, "trailing", t_start=0.5)
 
 
+def test_schedules_are_equal_by_value():
+    assert VPDiscrete.linear() == VPDiscrete.linear()
+    assert hash(VPDiscrete.linear()) == hash(VPDiscrete.linear())
+    assert VPDiscrete.linear() != VPDiscrete.scaled_linear()
+    assert VPDiscrete.linear() != VPLinear()
+    assert VPLinear() != VPLinear(beta_max=19.0)
+
+
 @pytest.mark.parametrize(
     "nodes", [[1.0], [1.0, 1.0], [1.0, 2.0], [2.0, np.nan], [np.inf, 1.0], [2.0, 1.0, -0.1], [3.0, 0.0, 0.0]]
 )
@@ -102,6 +110,8 @@ def test_bad_nodes(nodes):
 
 def test_bad_settings():
     s = VPLinear()
+    with pytest.raises(InvalidParameter, match="schedule must be a NoiseSchedule such as VPLinear"):
+        make_grid(VPLinear, 5)
     with pytest.raises(InvalidParameter, match="kind must be one of"):
         make_grid(s, 5, "even")
     with pytest.raises(InvalidParameter, match="n must be"):

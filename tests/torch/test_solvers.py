@@ -265,6 +265,12 @@ def test_bad_input():
         sample(DDIM(), d, torch.ones(3, 2, dtype=torch.int32), grid)
     with pytest.raises(InvalidData, match="fall"):
         sample(DDIM(), d, noise(3), [1.0, 2.0])
+    with pytest.raises(InvalidParameter, match="grid must be a Grid, as make_grid gives, or an array"):
+        sample(DDIM(), d, noise(3), 10)
+    with pytest.raises(InvalidParameter, match="t must be a number in"):
+        add_noise(noise(3), VPLinear(), 5.0)
+    with pytest.raises(InvalidParameter, match="schedule must be a NoiseSchedule"):
+        add_noise(noise(3), VPLinear, 0.5)
     with pytest.raises(InvalidParameter, match="eta"):
         sample(DDIM(2.0), d, noise(3), grid)
     broken = Denoiser(lambda x, t: x * (torch.nan if float(t[0]) < 0.5 else 1.0), VPLinear())

@@ -12,10 +12,14 @@ from mcstat.torch.diffusion import (
     Denoiser,
     GaussianDenoiser,
     GaussianMixtureDenoiser,
+    GuidedDenoiser,
     SuperDiff,
     VPLinear,
     ito_log_density,
+    log_density,
     make_grid,
+    reference_solution,
+    sample_with_logp,
 )
 from tests.naive import superdiff as naive
 from tests.stat_asserts import assert_mean_close
@@ -136,6 +140,118 @@ def test_equal_models_are_the_plain_sampler_bit_for_bit():
             np.testing.assert_array_equal(fit.log_densities_, np.repeat(plain.log_densities_, count, axis=1))
 
 
+# Without noise ------------------------------------------------------------------------------------------------------
+
+
+def test_divergences_give_the_density_along_the_ode():
+    # In one dimension a random sign's square is 1: the divergence is exact, and what is left is of the first order.
+    model = GaussianMixtureDenoiser([1, 2], [[-1.0], [1.5]], [[0.3], [0.1]], VP)
+    gaps, settings = [], {"n_samples": 200, "density": "hutchinson", "random_state": 0}
+    for n_steps in (200, 400):
+        fit = SuperDiff(model, make_grid(VP, n_steps), "average", **settings).fit()
+        exact = model.logp(fit.samples_, VP.t_min).numpy()
+        gaps.append(np.median(np.abs(fit.log_densities_[:, 0] - exact)))
+    assert gaps[1] < 0.1
+    assert gaps[0] / gaps[1] == pytest.approx(2.0, abs=0.4)
+    # The samples are those of the sampling ODE from the same noise.
+    grid, source = make_grid(VP, 400), generator(root_seed(0), "SuperDiff", Purpose.SAMPLE, 0)
+    x = float(grid.sigma[0]) * torch.randn((200, 1), generator=source, dtype=torch.float64)
+    torch.testing.assert_close(fit.samples_, reference_solution(model, x, grid).samples, rtol=0.0, atol=0.05)
+
+
+def test_or_and_and_without_noise(seed):
+    settings = {"density": "hutchinson", "random_state": seed, "keep_paths": True}
+    either = SuperDiff(models(), make_grid(VP, 100), n_samples=2000, n_probes=2, **settings).fit()
+    est = either.estimate(modes)
+    # Densities are noisy by the probes: shares within 5 standard errors and 0.03 for what that does.
+    assert np.abs(est.value - [0.25, 0.5, 0.25]).max() < 0.03 + 5 * est.std_error.max()
+    both = SuperDiff(models(), make_grid(VP, 100), "and", n_samples=200, **settings).fit()
+    path = both.log_density_path_
+    assert np.abs(path[..., 0] - path[..., 1]).max() < 1e-8
+    three = SuperDiff(
+        [*models(), pair([1.5, 1.2], [0.0, 0.0])], make_grid(VP, 60), "and", n_samples=20, **settings
+    ).fit()
+    assert np.ptp(three.log_densities_, axis=1).max() < 1e-5
+
+
+def test_guidance_and_fixed_weights():
+    one, other, free = *models(), eight_modes()
+    grid = make_grid(VP, 40)
+    settings = {"n_samples": 30, "random_state": 0}
+    for density in ("ito", "hutchinson"):
+        more = settings | {"density": density}
+        guided = SuperDiff(one, grid, "average", unconditional=free, guidance_scale=2.5, **more).fit()
+        plain = SuperDiff(GuidedDenoiser(one, free, 2.5), grid, "average", **more).fit()
+        torch.testing.assert_close(guided.samples_, plain.samples_, rtol=1e-9, atol=1e-9)
+        assert guided.n_calls_ == plain.n_calls_ == 80
+        # The density is that of the model, not of the guided one.
+        assert np.abs(guided.log_densities_ - plain.log_densities_).max() > 0.1
+        exact = one.logp(guided.samples_, VP.t_min).numpy()
+        assert np.corrcoef(guided.log_densities_[:, 0], exact)[0, 1] > 0.95
+        first = SuperDiff([one, other], grid, "average", weights=[3.0, 0.0], **more).fit()
+        alone = SuperDiff(one, grid, "average", **more).fit()
+        torch.testing.assert_close(first.samples_, alone.samples_, rtol=1e-9, atol=1e-9)
+        for scale in (2.5, -0.5):
+            both = SuperDiff([one, other], grid, "and", unconditional=free, guidance_scale=scale, **more).fit()
+            assert np.abs(both.log_densities_ @ [1.0, -1.0]).max() < 1e-7
+        unguided = SuperDiff([one, other], grid, "and", unconditional=free, guidance_scale=1.0, **more).fit()
+        torch.testing.assert_close(
+            unguided.samples_, SuperDiff([one, other], grid, "and", **more).fit().samples_, rtol=1e-6, atol=1e-6
+        )
+
+
+# Densities of given samples -------------------------------------------------------------------------------------------
+
+
+def test_densities_of_given_samples_by_noise(seed):
+    model = eight_modes()
+    x = model.sample(300, t=VP.t_min, random_state=seed)
+    exact = model.logp(x, VP.t_min).numpy()
+    rmse, bias = [], []
+    for n_steps in (200, 800):
+        est = log_density(model, x, make_grid(VP, n_steps, "time"), n_draws=8, random_state=seed)
+        rmse.append(np.sqrt(np.mean((est.value - exact) ** 2)))
+        bias.append(np.mean(est.value - exact))
+        # The errors are as large as they say, as far as they are those of the draws.
+        z = (est.value - exact - bias[-1]) / est.std_error
+        assert 0.8 < np.median(np.abs(z)) / 0.71 < 1.4
+    assert rmse[1] / rmse[0] < 0.7
+    assert abs(bias[1]) < 0.15
+
+
+def test_densities_of_given_samples_by_the_ode(seed):
+    model = eight_modes()
+    x = model.sample(40, t=VP.t_min, random_state=seed)
+    exact = model.logp(x, VP.t_min).numpy()
+    est = log_density(model, x, make_grid(VP, 100), density="hutchinson", n_draws=50, random_state=seed)
+    # 40 deviates of Student's t with 49 degrees of freedom: above 7 with probability 3e-7. 0.05 for the steps.
+    assert (np.abs(est.value - exact) < 0.05 + 7.0 * est.std_error).all()
+    assert est.std_error.max() < 0.5
+    # In one dimension probes have no noise: the steps' error alone, of second order.
+    line = GaussianMixtureDenoiser([1, 2], [[-1.0], [1.5]], [[0.3], [0.1]], VP)
+    x = line.sample(40, t=VP.t_min, random_state=seed)
+    gaps = []
+    for n_steps in (50, 100):
+        est = log_density(line, x, make_grid(VP, n_steps), density="hutchinson", n_draws=2, random_state=0)
+        assert est.std_error.max() < 1e-12
+        gaps.append(np.median(np.abs(est.value - line.logp(x, VP.t_min).numpy())))
+    assert np.log2(gaps[0] / gaps[1]) == pytest.approx(2.0, abs=0.4)
+
+
+def test_samples_with_their_densities():
+    x, est = sample_with_logp(eight_modes(), make_grid(VP, 100), 50, random_state=3)
+    assert x.shape == (50, 2)
+    assert est.value.shape == est.std_error.shape == (50,)
+    assert torch.equal(
+        x, SuperDiff(eight_modes(), make_grid(VP, 100), "average", n_samples=50, random_state=3).fit().samples_
+    )
+    assert np.corrcoef(est.value, eight_modes().logp(x, VP.t_min).numpy())[0, 1] > 0.8
+    net = Denoiser(network(eight_modes()), VP)
+    x, est = sample_with_logp(net, make_grid(VP, 20), 5, shape=(2,), dtype="float32", density="hutchinson", n_draws=2)
+    assert x.dtype == torch.float32
+    assert est.df == 1
+
+
 # Against a slow twin ------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +327,30 @@ def test_bad_input():
         SuperDiff(models(), grid, bias=[1.0]).fit()
     with pytest.raises(InvalidParameter, match="keep_paths must be True or False"):
         SuperDiff(models(), grid, keep_paths=1).fit()
+    for settings, message in [
+        ({"density": "exact"}, "density must be one of 'ito', 'hutchinson'"),
+        ({"n_probes": 0}, "n_probes"),
+        ({"guidance_scale": 2.0}, "guidance_scale must be 1 without unconditional"),
+        ({"unconditional": eight_modes(PLANE)}, "share a schedule"),
+        ({"weights": [1.0]}, "weights must hold 2 numbers"),
+        ({"weights": [1.0, -1.0]}, "weights must not sum to 0"),
+    ]:
+        with pytest.raises(InvalidParameter, match=message):
+            SuperDiff(models(), grid, **settings).fit()
+    rigid = Denoiser(lambda x, t: torch.ones_like(x), VP)
+    with pytest.raises(InvalidParameter, match="denoisers must be differentiable"):
+        SuperDiff([rigid, rigid], grid, density="hutchinson", shape=(2,)).fit()
+    x = noise(3)
+    with pytest.raises(InvalidParameter, match="density must be one of"):
+        log_density(eight_modes(), x, grid, density="exact")
+    with pytest.raises(InvalidParameter, match="n_draws must be an integer >= 2"):
+        log_density(eight_modes(), x, grid, n_draws=1)
+    with pytest.raises(InvalidData, match="end above 0"):
+        log_density(eight_modes(), x, [10.0, 1.0, 0.0])
+    with pytest.raises(TypeError, match="x must be"):
+        log_density(eight_modes(), x.numpy(), grid)
+    with pytest.raises(FloatingPointError, match="log densities must be finite"):
+        log_density(Denoiser(lambda x, t: x * torch.nan, VP), x, grid)
     broken = Denoiser(lambda x, t: x * torch.nan, VP)
     with pytest.raises(FloatingPointError, match="NaN or infinity at 1"):
         SuperDiff([broken, broken], grid, shape=(2,)).fit()

@@ -120,12 +120,64 @@ def test_continuous_schedules_and_noise():
     assert torch.isfinite(draws.samples).all()
 
 
+def test_window_and_cutoff_are_tuned():
+    d, x = wide(), noise(20, 64)
+
+    def metric(samples):
+        # Not that it is one to use: it wants samples whose variance is far from the data's.
+        return -abs(float(samples.var()) - 0.2)
+
+    choices = {"windows": (20, 60, 200), "cutoffs": (100, 300)}
+    solver = TimeShift().fit(d, GRID, x, metric, **choices)
+    assert solver.scores_.shape == (3, 2)
+    assert solver.base_score_ == metric(sample(DDIM(), d, x, GRID).samples)
+    for i, window in enumerate(choices["windows"]):
+        for j, cutoff in enumerate(choices["cutoffs"]):
+            got = sample(TimeShift(window=window, cutoff=cutoff), d, x, GRID).samples
+            assert solver.scores_[i, j] == metric(got)
+            if (window, cutoff) == (solver.window_, solver.cutoff_):
+                assert torch.equal(sample(solver, d, x, GRID).samples, got)
+    assert solver.scores_.min() < solver.base_score_
+    # What only gets worse is left alone.
+    worse = TimeShift().fit(d, GRID, x, lambda samples: -metric(samples), windows=[60], cutoffs=[100])
+    assert worse.window_ == 0
+    assert torch.equal(sample(worse, d, x, GRID).samples, sample(DDIM(), d, x, GRID).samples)
+    with pytest.raises(InvalidParameter, match=r"metric\(samples\) must be a number"):
+        TimeShift().fit(d, GRID, x, lambda samples: float("nan"))
+    with pytest.raises(InvalidParameter, match="at least one number each"):
+        TimeShift().fit(d, GRID, x, metric, windows=[])
+
+
+def test_the_drift_of_the_variance_is_reported():
+    d, x = wide(), noise(5, 64)
+    seen = sample(TimeShift(window=50, cutoff=100), d, x, GRID, return_trajectory=True)
+    for i, (nominal, found) in enumerate(
+        zip(*(seen.diagnostics[k] for k in ("nominal_variances", "variances")), strict=True)
+    ):
+        torch.testing.assert_close(found, seen.trajectory[i + 1].var(dim=1))
+        assert nominal == pytest.approx(GRID.sigma[i + 1] ** 2)
+
+
 def test_scaled_noise():
     d, x = wide(), noise(5, 64)
     assert torch.equal(sample(EpsilonScaling(scale=1.0), d, x, GRID).samples, sample(DDIM(), d, x, GRID).samples)
     smaller = Denoiser(lambda x, t: d.fn(x, t) / 1.01, SCHEDULE)
     got = sample(EpsilonScaling(DPMSolver(2), 1.01), d, x, GRID).samples
     torch.testing.assert_close(got, sample(DPMSolver(2), smaller, x, GRID).samples, rtol=1e-10, atol=1e-10)
+
+
+def test_noise_scaled_by_the_time():
+    d, x = wide(), noise(5, 64)
+    ramp = lambda t: 1.002 + 0.01 * t  # noqa: E731
+    smaller = Denoiser(lambda x, t: d.fn(x, t) / ramp(t[:, None].double() / 1000 + 1e-3), SCHEDULE)
+    got = sample(EpsilonScaling(DPMSolver(2), ramp), d, x, GRID).samples
+    torch.testing.assert_close(got, sample(DPMSolver(2), smaller, x, GRID).samples, rtol=1e-10, atol=1e-10)
+    # Over shifted times, of which there is one a sample.
+    both = sample(EpsilonScaling(TimeShift(window=50, cutoff=100), ramp), d, x, GRID).samples
+    shifted = sample(TimeShift(window=50, cutoff=100), smaller, x, GRID).samples
+    torch.testing.assert_close(both, shifted, rtol=1e-10, atol=1e-10)
+    with pytest.raises(InvalidParameter, match=r"scale\(t\)"):
+        sample(EpsilonScaling(scale=lambda t: -1.0), d, x, GRID)
 
 
 def test_bad_input():

@@ -71,7 +71,7 @@ def test_classes_can_be_asked_for(tmp_path):
     assert guided.n_calls == 2
     save_denoiser(d, tmp_path / "net.npz")
     back = load_denoiser(tmp_path / "net.npz", VPDiscrete.linear())
-    with pytest.raises(InvalidFileError, match="got one of VPDiscrete"):
+    with pytest.raises(InvalidFileError, match="got one of <VPDiscrete"):
         load_denoiser(tmp_path / "net.npz")
     assert torch.equal(back.x0(x, 0.3), d.x0(x, 0.3))
 

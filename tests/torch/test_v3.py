@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mcstat.core.errors import InvalidData, InvalidFileError, InvalidParameter
+from mcstat.core.errors import InvalidData, InvalidFileError, InvalidParameter, PerformanceWarning
 from mcstat.torch.diffusion import (
     EMS,
     VE,
@@ -93,6 +93,23 @@ def test_random_signs_estimate_the_exact_diagonal(mixture):
     assert sample(DPMSolverV3(mean), d, noise(5), make_grid(SCHEDULE, 6)).nfe == 6
 
 
+@pytest.mark.parametrize("n_exact", [16, 0])
+def test_differences_take_the_place_of_gradients(mixture, n_exact):
+    d, _ = mixture
+
+    def rigid(x, t):
+        with torch.no_grad():
+            return d.eps(x.detach(), float(t[0]))
+
+    settings = {"n_stat": 10, "n_data": 64, "n_exact": n_exact, "random_state": 0}
+    data = d.sample(200, random_state=0)
+    wanted = estimate_ems(d, data, **settings)
+    with pytest.warns(PerformanceWarning, match="has no gradients"):
+        got = estimate_ems(Denoiser(rigid, SCHEDULE), data, **settings)
+    for name in ("l", "s", "b"):
+        np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), rtol=1e-6, atol=1e-6)
+
+
 def test_statistics_are_repeatable_and_kept(mixture, tmp_path):
     d, ems = mixture
     again = estimate_ems(d, d.sample(1024, random_state=0), n_stat=120, n_data=512, random_state=0)
@@ -177,5 +194,3 @@ def test_bad_input(mixture):
         estimate_ems(d, np.zeros((3, 2)))
     with pytest.raises(InvalidParameter, match="reduce"):
         estimate_ems(d, noise(3), reduce="sum")
-    with pytest.raises(RuntimeError, match="grad"):
-        estimate_ems(Denoiser(lambda x, t: torch.ones_like(x), SCHEDULE), noise(3))

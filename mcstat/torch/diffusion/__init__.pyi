@@ -3,15 +3,18 @@ from ._analytic import EmpiricalDenoiser, GaussianDenoiser, GaussianMixtureDenoi
 from ._cascade import CascadePolynomialRegression
 from ._categorical import sample_categorical, truncated_gumbel_law
 from ._dc import DCSolver
+from ._deis import DEIS
 from ._denoiser import BaseDenoiser, Denoiser, GuidedDenoiser
 from ._dpm import DPMSolver, SinglestepDPMSolver
 from ._fkc import FeynmanKacCorrector
 from ._grids import Grid, make_grid
+from ._log_density import log_density, sample_with_logp
 from ._masked import AncestralSampler, FirstHittingSampler
 from ._masked_models import TabularMaskedModel, masked_nelbo, sentence_entropy
 from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
 from ._momentum import GHVB, PLMS, HeavyBall, stability_region
-from ._sample import DiffusionResult, add_noise, invert, sample
+from ._reference import convergence_order, reference_solution
+from ._sample import DiffusionResult, add_noise, initial_noise, invert, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
 from ._statistics import EMS, estimate_ems
@@ -25,6 +28,7 @@ from ._v3 import DPMSolverV3
 
 __all__ = [
     "DDIM",
+    "DEIS",
     "EDM",
     "EMS",
     "GHVB",
@@ -67,18 +71,23 @@ __all__ = [
     "VPDiscrete",
     "VPLinear",
     "add_noise",
+    "convergence_order",
     "digits_data",
     "estimate_ems",
+    "initial_noise",
     "invert",
     "ito_log_density",
     "load_denoiser",
+    "log_density",
     "make_grid",
     "masked_nelbo",
     "mmd2",
     "mode_coverage",
     "ode_error",
+    "reference_solution",
     "sample",
     "sample_categorical",
+    "sample_with_logp",
     "save_denoiser",
     "sentence_entropy",
     "sliced_wasserstein",

@@ -11,7 +11,7 @@ import torch
 from mcstat.core.checks import check_option, check_real
 from mcstat.core.errors import InvalidParameter
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
-from mcstat.torch.diffusion._dpm import stages
+from mcstat.torch.diffusion._dpm import refuse_transform, stages
 from mcstat.torch.diffusion._grids import Grid
 from mcstat.torch.diffusion._solvers import Solver, State, combine
 
@@ -65,6 +65,7 @@ class AdaptiveDPMSolver(Solver):
         if self.order not in (2, 3):
             raise InvalidParameter(f"order must be 2 or 3, got {self.order!r}")
         check_option("algorithm", self.algorithm, ("dpmsolver++", "dpmsolver"))
+        refuse_transform(self.algorithm, denoiser)
         for name in ("atol", "rtol", "first_step"):
             check_real(name, getattr(self, name), 0.0, closed="neither")
         state = State(x=x, grid=grid, denoiser=denoiser, generator=generator, table=None)

@@ -78,6 +78,10 @@ class GaussianMixtureDenoiser(BaseDenoiser):
         """Shape of one sample."""
         return self.means.shape[1:]
 
+    def _described(self) -> str:
+        count, d = self.means.shape
+        return f"{count} component(s) in {d} dimension(s)"
+
     def logp(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Log density of the noisy data (n,)."""
         parts = self._parts(x, level_of(self.schedule, x, t))
@@ -220,6 +224,9 @@ class EmpiricalDenoiser(BaseDenoiser):
     def data_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return tuple(self.data.shape[1:])
+
+    def _described(self) -> str:
+        return f"{len(self.data)} samples of shape {self.data_shape}"
 
     def _x0(self, x: torch.Tensor, level: Level) -> torch.Tensor:
         self.n_calls += 1

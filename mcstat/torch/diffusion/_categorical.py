@@ -13,7 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 from mcstat.core.checks import check_array, check_option, check_real
 from mcstat.core.errors import InvalidData
 
-__all__ = ["CATEGORICALS", "FLOAT32_LEVEL", "PRECISIONS", "reshaped", "sample_categorical", "truncated_gumbel_law"]
+__all__ = [
+    "CATEGORICALS",
+    "FLOAT32_LEVEL",
+    "PRECISIONS",
+    "draw_categorical",
+    "reshaped",
+    "sample_categorical",
+    "truncated_gumbel_law",
+]
 
 CATEGORICALS = ("inverse", "gumbel")
 PRECISIONS = ("float64", "float32")
@@ -41,12 +49,27 @@ def sample_categorical(
     -------
     tensor of int64, shape (...)
 
+    Raises
+    ------
+    InvalidData
+        Rows that are negative, not finite or all zero.
+
     Notes
     -----
     O(V) a row.
     """
     check_option("method", method, CATEGORICALS)
-    dtype = getattr(torch, check_option("precision", precision, PRECISIONS))
+    check_option("precision", precision, PRECISIONS)
+    if not bool((probabilities >= 0.0).all() & ((total := probabilities.sum(-1)) > 0.0).all() & total.isfinite().all()):
+        raise InvalidData("probabilities must be finite and not negative, each row with a positive sum")
+    return draw_categorical(probabilities, source, method, precision)
+
+
+def draw_categorical(
+    probabilities: torch.Tensor, source: torch.Generator, method: str = "inverse", precision: str = "float64"
+) -> torch.Tensor:
+    """The same for rows that were looked at."""
+    dtype = getattr(torch, precision)
     p = probabilities.to(dtype)
     if method == "gumbel":
         u = torch.rand(p.shape, generator=source, dtype=dtype, device=p.device)
@@ -102,7 +125,7 @@ def truncated_gumbel_law(probabilities: ArrayLike, level: float = FLOAT32_LEVEL)
     --------
     >>> from mcstat.torch.diffusion import truncated_gumbel_law
     >>> truncated_gumbel_law([0.5, 0.3, 0.2], level=1.5).round(3).tolist()
-    [0.564, 0.293, 0.143]
+    [0.597, 0.275, 0.128]
     """
     p = check_array("probabilities", probabilities, 1)
     if p.min(initial=0.0) < 0.0 or abs(p.sum() - 1.0) > 1e-6:

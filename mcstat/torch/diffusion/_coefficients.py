@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from math import exp, expm1, factorial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.checks import check_integer
 from mcstat.core.errors import InvalidParameter
 from mcstat.torch.diffusion._grids import Grid
 
-__all__ = ["check_order", "orders", "phi"]
+__all__ = ["check_final", "check_order", "lagrange", "orders", "phi"]
 
 # Up to this |z| the series is exact to rounding in this many terms; above it the recursion loses no more than a digit.
 _SMALL, _TERMS = 1.0, 18
@@ -36,6 +40,22 @@ def check_order(order: int, highest: int, n_steps: int) -> int:
     if n_steps < order:
         raise InvalidParameter(f"grid must have at least {order} steps for order {order}, got {n_steps}")
     return order
+
+
+def check_final(value: Any) -> bool | str:
+    """What ``lower_order_final`` may be."""
+    if value is True or value is False or value == "diffusers":
+        return value  # type: ignore[no-any-return]  # one of the three
+    raise InvalidParameter(f"lower_order_final must be True, False or 'diffusers', got {value!r}")
+
+
+def lagrange(nodes: NDArray[np.float64], at: ArrayLike) -> NDArray[np.float64]:
+    """Weights (p, ...) of the values at ``nodes`` (p,) in the values at ``at`` (...) of the polynomial through them."""
+    points = np.asarray(at, dtype=np.float64)[..., None]
+    others = [np.delete(nodes, a) for a in range(len(nodes))]
+    return np.stack(
+        [np.prod((points - rest) / (node - rest), axis=-1) for node, rest in zip(nodes, others, strict=True)]
+    )
 
 
 def orders(grid: Grid, order: int, lower_order_final: bool | str) -> list[int]:

@@ -10,7 +10,7 @@ arXiv:2409.03755.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -21,17 +21,21 @@ from numpy.typing import ArrayLike, NDArray
 from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.torch._bridge import check_sample
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._coefficients import lagrange
+from mcstat.torch.diffusion._deis import DEIS
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._dpm import DPMSolver
 from mcstat.torch.diffusion._grids import Grid, as_grid
+from mcstat.torch.diffusion._momentum import PLMS
 from mcstat.torch.diffusion._sample import sample
-from mcstat.torch.diffusion._solvers import DDIM, Multistep, Row, State, Table, combine
+from mcstat.torch.diffusion._solvers import DDIM, Euler, Multistep, Row, State, Table, combine
 from mcstat.torch.diffusion._unipc import UniPC
 
 __all__ = ["DCSolver"]
 
 FloatArray = NDArray[np.float64]
 _FEWEST_NUMBERS = 200
+_BASES = (UniPC, DPMSolver, DDIM, DEIS, PLMS, Euler)
 
 
 class DCSolver(Multistep):
@@ -39,15 +43,19 @@ class DCSolver(Multistep):
 
     Parameters
     ----------
-    base : UniPC, DPMSolver or DDIM, optional
+    base : UniPC, DPMSolver, DDIM, DEIS, PLMS or Euler, optional
         Default ``UniPC(2)``.
     dc_order : int
         K: the polynomial in t goes through K + 1 answers, so the first K steps have none.
     ratios : array_like, shape (N,), optional
         One a step: 1 leaves the answer, 0 takes the one before. Given, they need no :meth:`fit`; the first K are not
         looked at.
+    optimizer : {"brent", "adamw"}
+        How a ratio is searched. "brent" needs no gradients; "adamw" is the paper's, with gradients through the network.
     n_iter : int
-        Values that are tried for each ratio, by Brent's method.
+        Values that are tried for each ratio.
+    lr : float
+        Learning rate of "adamw", on p where the ratio is 1 + b tanh(p), b the bound on p's side.
     bounds : (float, float)
         Interval of the ratios; it must hold 1.
     l2 : float
@@ -65,7 +73,7 @@ class DCSolver(Multistep):
     Notes
     -----
     Sampling costs a sum of K + 1 tensors a step more than the base. The search takes the reference (``ref_steps``
-    questions) and up to ``n_iter`` + 2 questions a step, on ``x_T``.
+    questions) and up to ``n_iter`` + 2 questions a step, on ``x_T``. The best ratio tried is kept, not the last.
     """
 
     def __init__(
@@ -74,7 +82,9 @@ class DCSolver(Multistep):
         dc_order: int = 2,
         ratios: ArrayLike | None = None,
         *,
+        optimizer: str = "brent",
         n_iter: int = 40,
+        lr: float = 0.1,
         bounds: tuple[float, float] = (0.5, 1.5),
         l2: float = 0.0,
         validation: float = 0.0,
@@ -82,7 +92,9 @@ class DCSolver(Multistep):
         self.base = base
         self.dc_order = dc_order
         self.ratios = ratios
+        self.optimizer = optimizer
         self.n_iter = n_iter
+        self.lr = lr
         self.bounds = bounds
         self.l2 = l2
         self.validation = validation
@@ -113,6 +125,7 @@ class DCSolver(Multistep):
         InvalidData
             Fewer than two trajectories, or a loss that is not finite.
         """
+        check_denoiser(denoiser)
         nodes = as_grid(grid, denoiser.schedule)
         check_sample("x_T", x_T)
         held = self._check_search(nodes, x_T)
@@ -145,8 +158,9 @@ class DCSolver(Multistep):
     def coefficients(self, grid: Grid) -> Table:
         """Those of the base."""
         base = UniPC(2) if self.base is None else self.base
-        if not isinstance(base, UniPC | DPMSolver | DDIM) or base.stochastic:
-            raise InvalidParameter(f"base must be UniPC, DPMSolver or DDIM without noise, got {self.base!r}")
+        if not isinstance(base, _BASES) or base.stochastic:
+            names = ", ".join(kind.__name__ for kind in _BASES)
+            raise InvalidParameter(f"base must be one of {names}, without noise, got {self.base!r}")
         if grid.n_steps <= check_integer("dc_order", self.dc_order, 1):
             raise InvalidParameter(f"dc_order must be below the grid's {grid.n_steps} steps, got {self.dc_order}")
         return base.coefficients(grid)
@@ -157,11 +171,11 @@ class DCSolver(Multistep):
 
     def _combine(self, state: State, row: Row, answers: Sequence[torch.Tensor], stage: str) -> torch.Tensor:
         ratio = state.memory["ratios"][state.node] if stage == "predict" else 1.0
-        if ratio == 1.0 or len(state.history) <= self.dc_order:
+        plain = not isinstance(ratio, torch.Tensor) and ratio == 1.0
+        if plain or len(state.history) <= self.dc_order:
             return combine(row, state.x, answers)
         times = state.grid.t[state.node - np.arange(self.dc_order + 1)]
-        weights = _lagrange(times, ratio * times[0] + (1.0 - ratio) * times[1])
-        moved = combine(tuple(weights), state.history[0], state.history[1:])
+        moved = _moved(times, ratio, state.history)
         # It stays in the history, for the corrector and the steps to come.
         state.history = [moved, *state.history[1:]]
         return combine(row, state.x, state.history)
@@ -176,24 +190,26 @@ class DCSolver(Multistep):
 
     def _search(self, state: State, i: int, target: torch.Tensor, train: slice) -> tuple[float, tuple[float, float]]:
         """The ratio of step i, and the losses at 1 and at it."""
-        from scipy.optimize import minimize_scalar
 
-        def error(ratio: float, rows: slice) -> float:
+        def error(ratio: Any, rows: slice) -> torch.Tensor:
             ratios = [*state.memory["ratios"][:i], ratio, *state.memory["ratios"][i + 1 :]]
             trial = replace(state, history=list(state.history), memory={"ratios": ratios})
-            value = float((self.step(trial, i).x - target)[rows].square().mean())
-            if not np.isfinite(value):
-                raise InvalidData(f"the loss of step {i} must be finite, got {value} at ratio {ratio:.4g}")
-            return value
+            squares: torch.Tensor = (self.step(trial, i).x - target)[rows].square()
+            return squares.mean()
 
         tried: dict[float, float] = {}
 
-        def loss(ratio: float) -> float:
-            tried[float(ratio)] = error(float(ratio), train) + self.l2 * (float(ratio) - 1.0) ** 2
-            return tried[float(ratio)]
+        def loss(ratio: Any) -> torch.Tensor:
+            value: torch.Tensor = error(ratio, train) + self.l2 * (ratio - 1.0) ** 2
+            at, number = (ratio.item() if isinstance(ratio, torch.Tensor) else float(ratio)), value.item()
+            if not np.isfinite(number):
+                raise InvalidData(f"the loss of step {i} must be finite, got {number} at ratio {at:.4g}")
+            tried[at] = number
+            return value
 
-        plain = loss(1.0)
-        minimize_scalar(loss, bounds=self.bounds, method="bounded", options={"maxiter": self.n_iter})
+        plain = loss(1.0).item()
+        search = _by_brent if self.optimizer == "brent" else _by_adamw
+        search(loss, self.bounds, self.n_iter, self.lr)
         best = min(tried, key=tried.__getitem__)
         kept = slice(train.stop, None)
         if self.validation > 0.0 and not error(best, kept) < error(1.0, kept):
@@ -202,6 +218,8 @@ class DCSolver(Multistep):
 
     def _check_search(self, grid: Grid, x_T: torch.Tensor) -> int:
         """Check the settings of the search; how many trajectories are kept from it."""
+        check_option("optimizer", self.optimizer, ("brent", "adamw"))
+        check_real("lr", self.lr, 0.0, closed="neither")
         check_integer("n_iter", self.n_iter, 1)
         check_real("l2", self.l2, 0.0)
         low, high = self.bounds
@@ -220,10 +238,40 @@ class DCSolver(Multistep):
         return held
 
 
-def _lagrange(nodes: FloatArray, at: float) -> list[float]:
-    """Weights of the values at ``nodes`` in the value at ``at`` of the polynomial through them."""
-    others = [np.delete(nodes, a) for a in range(len(nodes))]
-    return [float(np.prod((at - rest) / (node - rest))) for node, rest in zip(nodes, others, strict=True)]
+def _moved(times: FloatArray, ratio: Any, answers: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The value at ratio t_0 + (1 - ratio) t_1 of the polynomial through the answers at ``times``."""
+    if not isinstance(ratio, torch.Tensor):
+        weights = lagrange(times, ratio * times[0] + (1.0 - ratio) * times[1])
+        return combine(tuple(weights.tolist()), answers[0], answers[1:])
+    # The same, through which gradients flow to the ratio.
+    at = ratio * times[0] + (1.0 - ratio) * times[1]
+    moved = torch.zeros_like(answers[0])
+    for a, answer in zip(range(len(times)), answers, strict=False):
+        rest = np.delete(times, a)
+        factors = [(at - float(other)) / float(times[a] - other) for other in rest]
+        moved = moved + torch.stack(factors).prod() * answer
+    return moved
+
+
+def _by_brent(loss: Callable[[Any], torch.Tensor], bounds: tuple[float, float], n_iter: int, _: float) -> None:
+    """Try ratios between the bounds."""
+    from scipy.optimize import minimize_scalar
+
+    minimize_scalar(
+        lambda ratio: loss(float(ratio)).item(), bounds=bounds, method="bounded", options={"maxiter": n_iter}
+    )
+
+
+def _by_adamw(loss: Callable[[Any], torch.Tensor], bounds: tuple[float, float], n_iter: int, lr: float) -> None:
+    """Go down the gradient from the ratio 1."""
+    p = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.AdamW([p], lr=lr)
+    with torch.enable_grad():
+        for _ in range(n_iter):
+            optimizer.zero_grad()
+            side = bounds[1] - 1.0 if p.item() >= 0.0 else 1.0 - bounds[0]
+            loss(1.0 + side * torch.tanh(p)).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
 
 
 def _reference(denoiser: BaseDenoiser, grid: Grid, x: torch.Tensor, solver: str, steps: int) -> list[torch.Tensor]:

@@ -15,9 +15,9 @@ import torch
 from mcstat.core.checks import check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch.diffusion._level import Level, level_of
-from mcstat.torch.diffusion._schedules import FlowMatching, NoiseSchedule, VPLinear
+from mcstat.torch.diffusion._schedules import FlowMatching, NoiseSchedule, VPLinear, check_schedule
 
-__all__ = ["PREDICTIONS", "BaseDenoiser", "Denoiser", "GuidedDenoiser"]
+__all__ = ["PREDICTIONS", "BaseDenoiser", "Denoiser", "GuidedDenoiser", "check_denoiser"]
 
 PREDICTIONS = ("eps", "x0", "v", "score", "flow")
 
@@ -36,10 +36,16 @@ class BaseDenoiser(ABC):
 
     def __init__(self, schedule: NoiseSchedule | None) -> None:
         self.schedule = VPLinear() if schedule is None else schedule
-        if not isinstance(self.schedule, NoiseSchedule):
-            raise InvalidParameter(f"schedule must be a NoiseSchedule, got {type(schedule).__name__}")
+        check_schedule(self.schedule)
         self.nfe = 0
         self.n_calls = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._described()}, {self.schedule!r}>"
+
+    def _described(self) -> str:
+        """What the repr says beside the schedule."""
+        return "denoiser"
 
     def x0(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """Predicted data E[x_0 | x_t = x], shape of ``x`` (n, ...); ``t`` is a number or a tensor (n,)."""
@@ -130,6 +136,8 @@ class Denoiser(BaseDenoiser):
         normalise_v: bool = False,
     ) -> None:
         super().__init__(schedule)
+        if not callable(fn):
+            raise InvalidParameter(f"fn must be a network or another function of x and t, got {fn!r}")
         self.fn = fn
         self.prediction = check_option("prediction", prediction, PREDICTIONS)
         self.guidance_scale = check_real("guidance_scale", guidance_scale)
@@ -145,6 +153,11 @@ class Denoiser(BaseDenoiser):
             raise InvalidParameter(f"prediction='flow' needs a FlowMatching schedule, got {self.schedule!r}")
         if self.guidance_scale != 1.0 and cond is None:
             raise InvalidParameter(f"guidance_scale must be 1 without cond, got {guidance_scale}")
+
+    def _described(self) -> str:
+        name = getattr(self.fn, "__name__", type(self.fn).__name__)
+        guided = "" if self.guidance_scale == 1.0 else f", guidance {self.guidance_scale:g}"
+        return f"{name} predicting {self.prediction}{guided}"
 
     def _x0(self, x: torch.Tensor, level: Level) -> torch.Tensor:
         x0 = _to_x0(self.prediction, self._guided(x, level), x, level)
@@ -182,10 +195,10 @@ class Denoiser(BaseDenoiser):
     def _run(self, *arguments: Any) -> torch.Tensor:
         self.n_calls += 1
         out = self.fn(*arguments)
-        if out.shape != arguments[0].shape:
-            raise InvalidData(
-                f"the denoiser's output must have the shape of x, {tuple(arguments[0].shape)}, got {tuple(out.shape)}"
-            )
+        if not isinstance(out, torch.Tensor) or out.shape != arguments[0].shape:
+            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            wanted = tuple(arguments[0].shape)
+            raise InvalidData(f"the denoiser's output must be a tensor of the shape of x, {wanted}, got {got}")
         return out
 
     def _classifier_gradient(self, x: torch.Tensor, level: Level) -> torch.Tensor:
@@ -217,6 +230,14 @@ class GuidedDenoiser(BaseDenoiser):
                 f"got {unconditional.schedule!r}"
             )
 
+    def _described(self) -> str:
+        return f"{self.conditional!r} over {self.unconditional!r}, guidance {self.guidance_scale:g}"
+
+    @property
+    def data_shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample, where the conditional denoiser knows it."""
+        return getattr(self.conditional, "data_shape", None)
+
     def _x0(self, x: torch.Tensor, level: Level) -> torch.Tensor:
         return self._mix(x, level, "x0")
 
@@ -229,6 +250,12 @@ class GuidedDenoiser(BaseDenoiser):
         outputs = [denoiser.output(x, level, form) for denoiser, needed in asked if needed]
         self.n_calls += len(outputs)
         return outputs[0] if len(outputs) == 1 else outputs[0] + w * (outputs[1] - outputs[0])
+
+
+def check_denoiser(denoiser: Any) -> None:
+    """A denoiser, and not the network in it."""
+    if not isinstance(denoiser, BaseDenoiser):
+        raise InvalidParameter(f"denoiser must be a Denoiser, got {type(denoiser).__name__}")
 
 
 def _one_row_a_sample(condition: Any, x: torch.Tensor) -> bool:

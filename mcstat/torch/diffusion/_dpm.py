@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import exp, expm1, isinf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from mcstat.core.checks import check_option, check_real
+from mcstat.core.checks import check_integer, check_option, check_real
 from mcstat.core.errors import InvalidParameter
-from mcstat.torch.diffusion._coefficients import check_order, orders, phi
+from mcstat.torch.diffusion._coefficients import check_final, check_order, orders, phi
 from mcstat.torch.diffusion._denoiser import BaseDenoiser, Denoiser
 from mcstat.torch.diffusion._grids import Grid
 from mcstat.torch.diffusion._level import Level
 from mcstat.torch.diffusion._schedules import NoiseSchedule
 from mcstat.torch.diffusion._solvers import Multistep, Row, Solver, State, Table, combine
 
-__all__ = ["DPMSolver", "SinglestepDPMSolver", "stages"]
+__all__ = ["DPMSolver", "SinglestepDPMSolver", "refuse_transform", "stages"]
 
 _FORMS = {"dpmsolver++": "x0", "sde-dpmsolver++": "x0", "dpmsolver": "eps"}
 _TYPES = ("midpoint", "taylor")
@@ -111,7 +111,7 @@ class DPMSolver(Multistep):
         self, x: torch.Tensor, grid: Grid, denoiser: BaseDenoiser, generator: torch.Generator | None = None
     ) -> State:
         """State at node 0 of the grid."""
-        _refuse_transform(self.algorithm, denoiser)
+        refuse_transform(self.algorithm, denoiser)
         return super().init(x, grid, denoiser, generator)
 
     def coefficients(self, grid: Grid) -> Table:
@@ -125,7 +125,7 @@ class DPMSolver(Multistep):
             raise InvalidParameter("order must be 1 or 2 for algorithm='sde-dpmsolver++', got 3")
         h = np.diff(grid.lam)
         predict = []
-        for i, p in enumerate(orders(grid, order, _check_final(self.lower_order_final))):
+        for i, p in enumerate(orders(grid, order, check_final(self.lower_order_final))):
             degree = 0 if p <= 2 and self.solver_type == "midpoint" else p - 1
             span = _span(form, float(h[i]), grid.level(i), grid.level(i + 1), eta, degree)
             predict.append(self._row(span, p, [float(h[i - k] / h[i]) for k in range(1, p)]))
@@ -155,17 +155,40 @@ class SinglestepDPMSolver(Solver):
     order : {2, 3}
     algorithm : {"dpmsolver++", "dpmsolver"}
     solver_type : {"midpoint", "taylor"}
+    budget : int, optional
+        Questions of the whole run, which the last steps make up by a lower order: the grid must then have
+        :attr:`n_steps` steps. Default: all steps are of the same order.
 
     Notes
     -----
     The questions within a step are at 1/2 of it in lambda for order 2, at 1/3 and 2/3 for order 3. A step to clean
     data is of order 1.
+
+    Examples
+    --------
+    >>> from mcstat.torch.diffusion import SinglestepDPMSolver
+    >>> solver = SinglestepDPMSolver(3, budget=20)  # six steps of three questions and one of two
+    >>> solver.n_steps
+    7
     """
 
-    def __init__(self, order: int = 2, *, algorithm: str = "dpmsolver++", solver_type: str = "midpoint") -> None:
+    def __init__(
+        self,
+        order: int = 2,
+        *,
+        algorithm: str = "dpmsolver++",
+        solver_type: str = "midpoint",
+        budget: int | None = None,
+    ) -> None:
         self.order = order
         self.algorithm = algorithm
         self.solver_type = solver_type
+        self.budget = budget
+
+    @property
+    def n_steps(self) -> int | None:
+        """Steps in which ``budget`` questions are asked; None without a budget."""
+        return None if self.budget is None else len(_shared_out(check_integer("budget", self.budget, 1), self.order))
 
     def init(
         self, x: torch.Tensor, grid: Grid, denoiser: BaseDenoiser, generator: torch.Generator | None = None
@@ -175,15 +198,20 @@ class SinglestepDPMSolver(Solver):
             raise InvalidParameter("order must be 2 or 3, got 1: DPMSolver(order=1) is the solver of one question")
         check_option("algorithm", self.algorithm, ("dpmsolver++", "dpmsolver"))
         check_option("solver_type", self.solver_type, _TYPES)
-        _refuse_transform(self.algorithm, denoiser)
+        refuse_transform(self.algorithm, denoiser)
         form = _FORMS[self.algorithm]
+        steps = [self.order] * grid.n_steps
+        if self.budget is not None:
+            steps = _shared_out(check_integer("budget", self.budget, 1), self.order)
+        if len(steps) != grid.n_steps:
+            raise InvalidParameter(f"grid must have {len(steps)} steps for budget={self.budget}, got {grid.n_steps}")
         plan: list[list[tuple[Level | None, Row]]] = []
         for i, (start, end) in enumerate(pairwise(grid.lam.tolist())):
-            if isinf(end):
-                whole = _span(form, end, grid.level(i), grid.level(i + 1))
+            if isinf(end) or steps[i] == 1:
+                whole = _span(form, end - start, grid.level(i), grid.level(i + 1))
                 plan.append([(None, (whole.keep, whole.gain))])
             else:
-                plan.append(stages(denoiser.schedule, form, self.order, self.solver_type, start, end)[1])
+                plan.append(stages(denoiser.schedule, form, steps[i], self.solver_type, start, end)[1])
         return State(x=x, grid=grid, denoiser=denoiser, generator=generator, table=plan)
 
     def step(self, state: State, i: int) -> State:
@@ -239,12 +267,15 @@ def _last_of_three(whole: _Span, r1: float, r2: float, taylor: bool) -> Row:
     return (whole.keep, b, a, whole.gain - a - b)
 
 
-def _refuse_transform(algorithm: str, denoiser: BaseDenoiser) -> None:
+def _shared_out(budget: int, order: int) -> list[int]:
+    """Questions of each step: as many steps of the order as there can be, and a lower one or two at the end."""
+    whole, left = divmod(budget, order)
+    if order == 3 and left == 0:
+        # The last step of three becomes two and one, which is what the authors found best.
+        return [3] * (whole - 1) + [2, 1]
+    return [order] * whole + ([left] if left else [])
+
+
+def refuse_transform(algorithm: str, denoiser: BaseDenoiser) -> None:
     if algorithm == "dpmsolver" and isinstance(denoiser, Denoiser) and denoiser.x0_transform is not None:
         raise InvalidParameter("x0_transform needs predicted data: algorithm='dpmsolver++', got 'dpmsolver'")
-
-
-def _check_final(value: Any) -> bool | str:
-    if value is True or value is False or value == "diffusers":
-        return value  # type: ignore[no-any-return]  # one of the three
-    raise InvalidParameter(f"lower_order_final must be True, False or 'diffusers', got {value!r}")

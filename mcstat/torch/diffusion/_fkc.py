@@ -51,9 +51,10 @@ class FeynmanKacCorrector(Estimator):
     ----------
     denoisers : BaseDenoiser or sequence of M of them
         All with one schedule.
-    exponents : float or sequence of M floats
+    exponents : float, sequence of M floats, or callable
         The powers b_j, of positive sum B. A negative one asks that the others have lighter tails: else there is no such
-        law, and the weights explode.
+        law, and the weights explode. A callable takes a time of the schedule and returns them: the law at the last node
+        is that of the last powers. It needs denoisers with ``logp(x, t)``, as those in closed form have.
     grid : Grid or array_like, shape (N + 1,)
         Levels, or ratios sigma / alpha, falling to a positive last one: the weights are not defined at clean data.
         ``make_grid(schedule, n, "karras")`` does well; few steps uniform in log sigma do badly.
@@ -64,7 +65,7 @@ class FeynmanKacCorrector(Estimator):
     extrapolate : bool
         Run populations on half as many steps too, and take the first-order discretisation bias out of every answer:
         half as much work more and, in the limit, sqrt(5) times the standard error.
-    resampling : {"systematic", "stratified", "multinomial"}
+    resampling : {"systematic", "stratified", "multinomial", "residual"}
     ess_threshold : float
         A population is resampled before a step when its effective sample size is below this share of K; 0 never does,
         and ``samples_`` without their weights are then those of the mixed score alone.
@@ -77,6 +78,9 @@ class FeynmanKacCorrector(Estimator):
     weight_interval : (float, float), optional
         Times between which weights grow, for networks that are wrong at high noise. What happens outside is the mixed
         score alone: means are biased by it, and there is no log-normaliser.
+    target : callable, optional
+        Log density up to a constant, ``target(x)`` (n,) for x (n, ...), that takes the place of the product of powers
+        at the last node: the particles get its ratio to them as a last weight. Needs denoisers with ``logp(x, t)``.
     shape : tuple of int, optional
         Of one sample; needed where the denoisers do not know it.
     dtype : {"float32", "float64"}
@@ -106,8 +110,9 @@ class FeynmanKacCorrector(Estimator):
     Notes
     -----
     The algorithm is that of ``mcstat/torch/diffusion/_populations.py``: M network calls a step, O(G K d) beside, no
-    gradient through a network. The initial law is N(0, sigma^2 / B) at the first node: the q_j should be close to
-    N(0, sigma^2) there, and the bias that is left does not go away with more steps.
+    gradient through a network; exponents that change cost M log densities a step. The initial law is N(0, sigma^2 / B)
+    at the first node: the q_j should be close to N(0, sigma^2) there, and the bias that is left does not go away with
+    more steps.
 
     With the weights' products Z_g of the populations, the log-normaliser is log mean Z_g, and a mean is the mean of
     the populations' self-normalised means with weights Z_g; errors by the delta method over populations, with
@@ -154,7 +159,7 @@ class FeynmanKacCorrector(Estimator):
     def __init__(
         self,
         denoisers: BaseDenoiser | Sequence[BaseDenoiser],
-        exponents: float | Sequence[float],
+        exponents: float | Sequence[float] | Callable[[float], Any],
         grid: Any,
         *,
         n_particles: int = 1000,
@@ -165,6 +170,7 @@ class FeynmanKacCorrector(Estimator):
         noise_scale: float | None = None,
         integrator: str = "exponential",
         weight_interval: tuple[float, float] | None = None,
+        target: Callable[[torch.Tensor], torch.Tensor] | None = None,
         shape: tuple[int, ...] | None = None,
         dtype: str = "float64",
         device: str = "cpu",
@@ -182,6 +188,7 @@ class FeynmanKacCorrector(Estimator):
         self.noise_scale = noise_scale
         self.integrator = integrator
         self.weight_interval = weight_interval
+        self.target = target
         self.shape = shape
         self.dtype = dtype
         self.device = device
@@ -203,22 +210,24 @@ class FeynmanKacCorrector(Estimator):
             When a weight becomes NaN or infinite.
         """
         self._forget()
-        flow = self._checked_flow()
-        fine = as_grid(self.grid, flow.denoisers[0].schedule)
+        denoisers = check_denoisers(self.denoisers)
+        fine = as_grid(self.grid, denoisers[0].schedule)
         _check_grid(fine, self.extrapolate)
-        shape = (check_integer("n_particles", self.n_particles, 2), *check_shape(self.shape, flow.denoisers))
+        grids = [fine, _coarser(fine, denoisers[0])] if self.extrapolate else [fine]
+        flows = [self._checked_flow(denoisers, grid) for grid in grids]
+        shape = (check_integer("n_particles", self.n_particles, 2), *check_shape(self.shape, denoisers))
         check_integer("n_populations", self.n_populations, 2)
         check_dtype(self.dtype)
         self._root = root_seed(self.random_state)
-        grids = [fine, _coarser(fine, flow)] if self.extrapolate else [fine]
-        called = network_calls(flow.denoisers)
+        called = network_calls(denoisers)
         started = perf_counter()
         bar = progress_bar(sum(grid.n_steps for grid in grids), "steps", self.verbose)
         with torch.no_grad(), single_threaded(), bar as advance:
-            runs = [self._run(flow, grid, shape, k, advance) for k, grid in enumerate(grids)]
+            pairs = enumerate(zip(flows, grids, strict=True))
+            runs = [self._run(flow, grid, shape, k, advance) for k, (flow, grid) in pairs]
         self._seconds = perf_counter() - started
-        self._keep(flow, grids, runs)
-        self.n_calls_ = network_calls(flow.denoisers) - called
+        self._keep(flows[0], grids, runs)
+        self.n_calls_ = network_calls(denoisers) - called
         if self._warnings:
             warnings.warn(self._warnings[0], ReliabilityWarning, stacklevel=2)
         return self
@@ -232,7 +241,7 @@ class FeynmanKacCorrector(Estimator):
         ----------
         fn : callable, optional
             Takes samples (n, ...), returns (n,) or (n, q): the estimand is its mean. None: the log of the integral of
-            the product of powers at the last node of the grid.
+            the product of powers at the last node of the grid, or of exp(target).
         names : iterable of str, optional
             q names.
 
@@ -246,10 +255,39 @@ class FeynmanKacCorrector(Estimator):
             if self.weight_interval is not None:
                 raise InvalidParameter("fn must be given: with weight_interval there is no log-normaliser")
             answers = [_log_mean_exp(run_logs) for run_logs in self._log_normalisers]
-            return self._estimate(answers, names or ("log_normaliser",), "log of the integral of the product of powers")
+            return self._estimate(answers, names or ("log_normaliser",), f"log of the integral of {self._law}")
         pairs = zip(self._samples, self._log_weights, self._log_normalisers, strict=True)
         answers = [_mean_over_populations(fn, x, logs, totals) for x, logs, totals in pairs]
-        return self._estimate(answers, names, "mean under the product of powers")
+        return self._estimate(answers, names, f"mean under {self._law}")
+
+    def sample(self, n: int) -> torch.Tensor:
+        """Draw equally weighted samples from the particles.
+
+        Parameters
+        ----------
+        n : int
+            Fewer than the effective sample size, or many are the same.
+
+        Returns
+        -------
+        tensor, shape (n, ...)
+            In random order, the same at each call. For means, :meth:`estimate` uses all particles and knows its error.
+        """
+        self._check_fitted()
+        source = generator(self._root, type(self).__name__, Purpose.SAMPLE, 0)
+        within = torch.log_softmax(torch.from_numpy(self.log_weights_), dim=1)
+        shares = torch.softmax((within + torch.from_numpy(self.log_normalisers_)[:, None]).flatten(), dim=0)
+        # Systematic: a particle comes as often as its weight says, up to one.
+        start = torch.rand(1, generator=source, dtype=torch.float64)
+        points = (torch.arange(check_integer("n", n, 1)) + start) / n
+        chosen = torch.searchsorted(shares.cumsum(0), points, right=True).clamp(max=len(shares) - 1)
+        chosen = chosen[torch.randperm(n, generator=source)]
+        drawn: torch.Tensor = self.samples_.flatten(0, 1)[chosen.to(self.samples_.device)]
+        return drawn
+
+    @property
+    def _law(self) -> str:
+        return "the product of powers" if self.target is None else "the target"
 
     def _estimate(
         self, answers: list[tuple[FloatArray, FloatArray]], names: Iterable[str] | None, estimand: str
@@ -289,24 +327,43 @@ class FeynmanKacCorrector(Estimator):
             },
         )
 
-    def _checked_flow(self) -> Flow:
-        denoisers = check_denoisers(self.denoisers)
-        exponents = check_array("exponents", np.atleast_1d(np.asarray(self.exponents)), 1)
-        if len(exponents) != len(denoisers):
-            raise InvalidParameter(f"exponents must hold {len(denoisers)} number(s), one a denoiser, got {exponents}")
-        if exponents.sum() <= 0.0:
-            raise InvalidParameter(f"exponents must have a positive sum, got {exponents.sum():g}")
+    def _checked_flow(self, denoisers: tuple[BaseDenoiser, ...], grid: Grid) -> Flow:
+        exponents = self._checked_exponents(denoisers, grid)
         if not isinstance(self.extrapolate, bool):
             raise InvalidParameter(f"extrapolate must be True or False, got {self.extrapolate!r}")
         return Flow(
             denoisers,
-            tuple(exponents.tolist()),
-            _noise_scale(self.noise_scale, float(exponents.sum())),
+            exponents,
+            _noise_scale(self.noise_scale, float(exponents.sum(axis=1).max())),
             check_option("integrator", self.integrator, ("exponential", "euler")),
-            check_option("resampling", self.resampling, ("systematic", "stratified", "multinomial")),
+            check_option("resampling", self.resampling, ("systematic", "stratified", "multinomial", "residual")),
             check_real("ess_threshold", self.ess_threshold, 0.0, 1.0),
             self._checked_interval(),
+            self._checked_target(denoisers),
         )
+
+    def _checked_exponents(self, denoisers: tuple[BaseDenoiser, ...], grid: Grid) -> FloatArray:
+        """At each node (N + 1, M)."""
+        if callable(self.exponents):
+            _check_densities("exponents that change", denoisers)
+            given = [self.exponents(float(t)) for t in grid.t]
+        else:
+            given = [self.exponents]
+        rows = [check_array("exponents", np.atleast_1d(np.asarray(row)), 1) for row in given]
+        for row in rows:
+            if len(row) != len(denoisers):
+                raise InvalidParameter(f"exponents must hold {len(denoisers)} number(s), one a denoiser, got {row}")
+            if row.sum() <= 0.0:
+                raise InvalidParameter(f"exponents must have a positive sum, got {row.sum():g}")
+        return np.stack(rows if callable(self.exponents) else rows * (grid.n_steps + 1))
+
+    def _checked_target(self, denoisers: tuple[BaseDenoiser, ...]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        if self.target is None:
+            return None
+        if not callable(self.target):
+            raise InvalidParameter(f"target must be a function of samples, got {type(self.target).__name__}")
+        _check_densities("a target", denoisers)
+        return self.target
 
     def _checked_interval(self) -> tuple[float, float]:
         if self.weight_interval is None:
@@ -327,10 +384,11 @@ class FeynmanKacCorrector(Estimator):
 
     def _keep(self, flow: Flow, grids: list[Grid], runs: list[Populations]) -> None:
         """Fitted attributes."""
-        d, power = int(np.prod(runs[0].x.shape[2:])), sum(flow.exponents)
+        d, powers = int(np.prod(runs[0].x.shape[2:])), flow.exponents.sum(axis=1)
         fine, grid = runs[0], grids[0]
         # From the noise to the densities of y = x / alpha, and from those to the densities of x.
-        constant = log_gaussian_power(grid.ratio[0], power, d) - d * (power - 1.0) * float(np.log(grid.alpha[-1]))
+        constant = log_gaussian_power(grid.ratio[0], float(powers[0]), d)
+        constant -= d * (float(powers[-1]) - 1.0) * float(np.log(grid.alpha[-1]))
         self._n_steps = [grid.n_steps for grid in grids]
         self._samples = [one.x for one in runs]
         self._log_weights = [to_numpy(one.log_weights) for one in runs]
@@ -360,11 +418,17 @@ def _check_grid(grid: Grid, extrapolate: bool) -> None:
         raise InvalidData(f"grid must have at least 4 steps to extrapolate, got {grid.n_steps}")
 
 
-def _coarser(grid: Grid, flow: Flow) -> Grid:
+def _check_densities(what: str, denoisers: tuple[BaseDenoiser, ...]) -> None:
+    for denoiser in denoisers:
+        if not callable(getattr(denoiser, "logp", None)):
+            raise InvalidParameter(f"denoisers must have logp(x, t) for {what}; {type(denoiser).__name__} has none")
+
+
+def _coarser(grid: Grid, denoiser: BaseDenoiser) -> Grid:
     """The same levels with every second node, between nodes where the number of steps is odd."""
     nodes = np.arange(grid.n_steps + 1.0)
     lam = np.interp(np.linspace(0.0, grid.n_steps, grid.n_steps // 2 + 1), nodes, grid.lam)
-    return Grid.from_lam(flow.denoisers[0].schedule, lam)
+    return Grid.from_lam(denoiser.schedule, lam)
 
 
 def _log_mean_exp(logs: FloatArray) -> tuple[FloatArray, FloatArray]:

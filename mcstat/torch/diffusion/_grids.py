@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mcstat.core.checks import check_array, check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch.diffusion._level import Level
-from mcstat.torch.diffusion._schedules import NoiseSchedule, VPDiscrete
+from mcstat.torch.diffusion._schedules import NoiseSchedule, VPDiscrete, check_schedule
 
 __all__ = ["Grid", "as_grid", "make_grid"]
 
@@ -21,7 +21,7 @@ _CONTINUOUS = ("logsnr", "time", "time_quadratic", "karras")
 _INTEGER = ("trailing", "leading", "linspace")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grid:
     """Levels in the order of sampling, all float64.
 
@@ -29,19 +29,22 @@ class Grid:
     ----------
     t, lam, alpha, sigma : ndarray, shape (N + 1,)
         Time, half log signal-to-noise ratio (inf where the last level is clean data), factors of data and noise.
+    schedule : NoiseSchedule, optional
+        Whose levels they are; by it a grid is refused that is not of the denoiser's schedule.
     """
 
     t: FloatArray
     lam: FloatArray
     alpha: FloatArray
     sigma: FloatArray
+    schedule: NoiseSchedule | None = None
 
     @classmethod
     def from_lam(cls, schedule: NoiseSchedule, lam: ArrayLike) -> Self:
         """From ascending half log signal-to-noise ratios, of which the last may be infinite."""
         lam = np.asarray(lam, dtype=np.float64)
         log_alpha = schedule.log_alpha_of_lam(lam)
-        return cls(schedule.t_of_lam(lam), lam, np.exp(log_alpha), np.exp(log_alpha - lam))
+        return cls(schedule.t_of_lam(lam), lam, np.exp(log_alpha), np.exp(log_alpha - lam), schedule)
 
     @classmethod
     def from_ratio(cls, schedule: NoiseSchedule, ratio: ArrayLike) -> Self:
@@ -59,6 +62,10 @@ class Grid:
             raise InvalidData("grid must fall from node to node and end at 0 or above")
         with np.errstate(divide="ignore"):
             return cls.from_lam(schedule, -np.log(nodes))
+
+    def __repr__(self) -> str:
+        of = "" if self.schedule is None else f" of {self.schedule!r}"
+        return f"<Grid: {self.n_steps} steps, sigma/alpha {self.ratio[0]:.4g} to {self.ratio[-1]:.4g}{of}>"
 
     @property
     def n_steps(self) -> int:
@@ -86,7 +93,15 @@ class Grid:
 
 def as_grid(grid: Any, schedule: NoiseSchedule) -> Grid:
     """A Grid as it is; an array is read as ratios sigma / alpha."""
-    return grid if isinstance(grid, Grid) else Grid.from_ratio(schedule, grid)
+    if not isinstance(grid, Grid):
+        if np.ndim(grid) == 0:
+            raise InvalidParameter(
+                f"grid must be a Grid, as make_grid gives, or an array of sigma / alpha, got {grid!r}"
+            )
+        return Grid.from_ratio(schedule, grid)
+    if grid.schedule is not None and grid.schedule != schedule:
+        raise InvalidParameter(f"grid must be of the denoiser's schedule, {schedule!r}, got one of {grid.schedule!r}")
+    return grid
 
 
 def make_grid(
@@ -135,6 +150,7 @@ def make_grid(
     >>> make_grid(VPLinear(), 3).lam.round(2).tolist()
     [-5.02, -1.83, 1.36, 4.56]
     """
+    check_schedule(schedule)
     n = check_integer("n", n, 1)
     check_option("kind", kind, _CONTINUOUS + _INTEGER)
     check_option("final", final, ("sigma_min", "zero", "denoise"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
-from mcstat.core.errors import InvalidData
+from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch._bridge import to_numpy
 from mcstat.torch.diffusion._schedules import NoiseSchedule
 
@@ -38,10 +39,20 @@ def level_of(schedule: NoiseSchedule, x: torch.Tensor, t: Any) -> Level:
             raise InvalidData(f"t must be a number or have shape ({len(x)},), got {tuple(t.shape)}")
         times = to_numpy(t)
         shape = (len(x),) + (1,) * (x.ndim - 1)
-        alpha, sigma = (
-            torch.as_tensor(values, dtype=x.dtype, device=x.device).reshape(shape)
-            for values in (schedule.alpha(times), schedule.sigma(times))
-        )
+        factors = _factors(schedule, times)
+        alpha, sigma = (torch.as_tensor(one, dtype=x.dtype, device=x.device).reshape(shape) for one in factors)
         return Level(t, alpha, sigma)
     time = float(t)
-    return Level(time, float(schedule.alpha(time)), float(schedule.sigma(time)))
+    alpha, sigma = _factors(schedule, time)
+    return Level(time, float(alpha), float(sigma))
+
+
+def _factors(schedule: NoiseSchedule, times: Any) -> tuple[Any, Any]:
+    """Alpha and sigma, which a schedule does not have at times it was not made for."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        alpha, sigma = schedule.alpha(times), schedule.sigma(times)
+    if not (np.isfinite(alpha) & np.isfinite(sigma) & (np.asarray(times) >= 0.0)).all():
+        raise InvalidParameter(
+            f"t must be a time of {schedule!r}, from {schedule.t_min:g} to {schedule.t_max:g}, got {times}"
+        )
+    return alpha, sigma

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import pi, sin
 from time import perf_counter
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from mcstat.core.parallel import single_threaded
 from mcstat.core.progress import progress_bar
 from mcstat.core.rng import Purpose, RandomState, entropy_of, root_seed
 from mcstat.torch._bridge import generator, to_estimate
-from mcstat.torch.diffusion._categorical import CATEGORICALS, PRECISIONS, reshaped, sample_categorical
+from mcstat.torch.diffusion._categorical import CATEGORICALS, PRECISIONS, draw_categorical, reshaped
 from mcstat.torch.diffusion._masked_models import MaskedModel, check_rows, checked_probabilities, sentence_entropy
 
 __all__ = ["AncestralSampler", "FirstHittingSampler"]
@@ -249,7 +250,7 @@ class FirstHittingSampler(_MaskedSampler):
             places = order[rows, first : first + self.tokens_per_step]
             p = self._ask(tokens[rows])
             p = p.gather(1, places[:, :, None].expand(-1, -1, p.shape[2]))
-            drawn = sample_categorical(self._shaped(p), source)
+            drawn = draw_categorical(self._shaped(p), source)
             missing = torch.arange(first, first + places.shape[1], device=tokens.device) < left[rows, None]
             tokens[rows[:, None], places] = torch.where(missing, drawn, tokens[rows[:, None], places])
         return tokens, _hit_times(order, left, source)
@@ -262,9 +263,9 @@ class FirstHittingSampler(_MaskedSampler):
 class AncestralSampler(_MaskedSampler):
     """Sequences of a masked diffusion model by N small steps: what :class:`FirstHittingSampler` is measured against.
 
-    In a step from time t to s = t - 1/N each masked token stays so with probability s / t and is otherwise written, by
-    the model's probabilities before the step. Tokens that are written in one step do not see one another: the law is
-    biased by O(1/N).
+    In a step from time t to s = t - 1/N each masked token stays so with probability s / t, the ratio of the masked
+    shares, and is otherwise written by the model's probabilities before the step. Tokens that are written in one step
+    do not see one another: the law is biased by O(1/N).
 
     Parameters
     ----------
@@ -272,6 +273,8 @@ class AncestralSampler(_MaskedSampler):
         As for :class:`FirstHittingSampler`.
     n_steps : int
         N.
+    schedule : {"linear", "cosine"}
+        Share of tokens that are masked at time t: t, or cos(pi (1 - t) / 2), which writes fewer in the first steps.
     cached : bool
         Ask the network only for sequences that changed since it was last asked, and only when its answer is needed.
     draw : {"two_stage", "inverse", "gumbel"}
@@ -319,6 +322,7 @@ class AncestralSampler(_MaskedSampler):
         mask_id: int | None = None,
         n_samples: int = 1000,
         n_steps: int = 1000,
+        schedule: str = "linear",
         cached: bool = True,
         draw: str = "two_stage",
         precision: str = "float64",
@@ -336,6 +340,7 @@ class AncestralSampler(_MaskedSampler):
         self.mask_id = mask_id
         self.n_samples = n_samples
         self.n_steps = n_steps
+        self.schedule = schedule
         self.cached = cached
         self.draw = draw
         self.precision = precision
@@ -349,6 +354,7 @@ class AncestralSampler(_MaskedSampler):
 
     def _checked_start(self) -> torch.Tensor:
         check_integer("n_steps", self.n_steps, 1)
+        check_option("schedule", self.schedule, ("linear", "cosine"))
         check_option("draw", self.draw, ("two_stage", *CATEGORICALS))
         check_option("precision", self.precision, PRECISIONS)
         if not isinstance(self.cached, bool):
@@ -360,10 +366,10 @@ class AncestralSampler(_MaskedSampler):
         stale = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
         for step in range(self.n_steps, 0, -1):
             masked = tokens == self._mask
-            written = masked
+            written, odds = masked, self._odds(step)
             if self.draw == "two_stage":
                 u = torch.rand(tokens.shape, generator=source, dtype=torch.float64, device=tokens.device)
-                written = masked & (u * step < 1.0)
+                written = masked & (u * odds < 1.0)
             needed = written.any(1) & stale if self.cached else torch.ones_like(stale)
             if bool(needed.any()):
                 answer = self._ask(tokens[needed])
@@ -373,18 +379,26 @@ class AncestralSampler(_MaskedSampler):
             rows, places = torch.nonzero(written, as_tuple=True)
             if known is not None and len(rows) > 0:
                 p = self._shaped(known[rows, places])
-                drawn = self._drawn(p, step, source)
+                drawn = self._drawn(p, odds, source)
                 tokens[rows, places] = drawn
                 stale[rows[drawn != self._mask]] = True
         return tokens
 
-    def _drawn(self, p: torch.Tensor, step: int, source: torch.Generator) -> torch.Tensor:
+    def _odds(self, step: int) -> float:
+        """One over the probability that a masked token is written in a step; steps are counted down to 1."""
+        if self.schedule == "linear":
+            return float(step)
+        # The masked share cos(pi (1 - t) / 2) is a sine.
+        before, after = (sin(0.5 * pi * k / self.n_steps) for k in (step, step - 1))
+        return before / (before - after)
+
+    def _drawn(self, p: torch.Tensor, odds: float, source: torch.Generator) -> torch.Tensor:
         """Tokens (m,) from rows (m, V), some of them the mask unless the draw is of two stages."""
         if self.draw == "two_stage":
-            return sample_categorical(p, source, "inverse", self.precision)
+            return draw_categorical(p, source, "inverse", self.precision)
         p = p.double()
-        stay = torch.full((len(p), 1), 1.0 - 1.0 / step, dtype=torch.float64, device=p.device)
-        drawn = sample_categorical(torch.cat([p / step, stay], dim=1), source, self.draw, self.precision)
+        stay = torch.full((len(p), 1), 1.0 - 1.0 / odds, dtype=torch.float64, device=p.device)
+        drawn = draw_categorical(torch.cat([p / odds, stay], dim=1), source, self.draw, self.precision)
         return torch.where(drawn == self.vocab_size, self._mask, drawn)
 
     def _keep(self, done: list[torch.Tensor]) -> None:

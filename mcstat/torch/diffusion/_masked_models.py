@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from mcstat.core.checks import check_integer
-from mcstat.core.errors import InvalidData
+from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.core.estimate import Estimate
 from mcstat.core.rng import Purpose, RandomState, entropy_of, root_seed, stream
 from mcstat.torch._bridge import to_estimate
@@ -133,8 +133,16 @@ def masked_nelbo(
     The bound is sum over m = 1..L of 1 / m times the mean, over masks of m tokens, of the sum of minus the log
     probabilities of the masked tokens: no noise schedule is in it. n n_draws sequences go through the network.
     """
+    size = check_integer("vocab_size", vocab_size, 1)
+    mask = size if mask_id is None else check_integer("mask_id", mask_id)
+    if mask < size:
+        raise InvalidParameter(f"mask_id must not be one of the {size} tokens, got {mask}")
+    if not isinstance(tokens, torch.Tensor) or tokens.dtype != torch.int64 or tokens.ndim != 2 or tokens.shape[1] == 0:
+        got = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, torch.Tensor) else type(tokens).__name__
+        raise InvalidData(f"tokens must be an int64 tensor of shape (n, L), got {got}")
+    if bool(((tokens < 0) | (tokens >= size)).any()):
+        raise InvalidData(f"tokens must be below {size}, without masks")
     length = tokens.shape[1]
-    mask = vocab_size if mask_id is None else check_integer("mask_id", mask_id)
     root = root_seed(random_state)
     if n_draws is None:
         rows = torch.tensor(list(product((False, True), repeat=length)))[1:]

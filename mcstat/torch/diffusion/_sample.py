@@ -9,22 +9,23 @@ from typing import Any
 
 import torch
 
+from mcstat.core.checks import check_real
 from mcstat.core.errors import InvalidParameter
 from mcstat.core.estimate import Estimate
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.torch._bridge import check_sample, generator, to_estimate
 from mcstat.torch.diffusion._brownian import BrownianPath
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._dpm import DPMSolver
 from mcstat.torch.diffusion._grids import Grid, as_grid
-from mcstat.torch.diffusion._schedules import NoiseSchedule
+from mcstat.torch.diffusion._schedules import NoiseSchedule, check_schedule
 from mcstat.torch.diffusion._solvers import DDIM, Euler, Heun, Solver, State
 from mcstat.torch.diffusion._unipc import UniPC
 
-__all__ = ["DiffusionResult", "add_noise", "invert", "sample"]
+__all__ = ["DiffusionResult", "add_noise", "initial_noise", "invert", "sample"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DiffusionResult:
     """What a run gives.
 
@@ -45,6 +46,10 @@ class DiffusionResult:
     n_calls: int
     grid: Grid
     diagnostics: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        asked = f"{self.nfe} questions, {self.n_calls} network calls"
+        return f"<DiffusionResult: samples {tuple(self.samples.shape)} of {self.samples.dtype}, {asked}, {self.grid!r}>"
 
     def to_estimate(self, fn: Callable[[torch.Tensor], torch.Tensor] | None = None, **fields: Any) -> Estimate:
         """Mean of ``fn`` over the samples with its standard error.
@@ -82,7 +87,8 @@ def sample(
     denoiser : BaseDenoiser
         For instance a :class:`Denoiser`.
     x_T : tensor of float32 or float64, shape (n, ...)
-        Samples at the grid's first node; noise of standard deviation sigma there. It is not changed.
+        Samples at the grid's first node; noise of standard deviation sigma there, as :func:`initial_noise` draws it.
+        It is not changed.
     grid : Grid or array_like, shape (N + 1,)
         An array holds sigma / alpha at the nodes: falling, the last may be 0.
     random_state : None, int, SeedSequence or Generator
@@ -161,8 +167,38 @@ def invert(solver: Solver, denoiser: BaseDenoiser, x_0: torch.Tensor, grid: Any)
     nodes = as_grid(grid, denoiser.schedule)
     if nodes.ends_clean:
         raise InvalidParameter("grid must end in a level with noise, where the ODE can start")
-    turned = Grid(nodes.t[::-1], nodes.lam[::-1], nodes.alpha[::-1], nodes.sigma[::-1])
+    turned = Grid(nodes.t[::-1], nodes.lam[::-1], nodes.alpha[::-1], nodes.sigma[::-1], nodes.schedule)
     return _run(solver, denoiser, _start(solver, denoiser, x_0, turned))
+
+
+def initial_noise(
+    grid: Grid,
+    shape: tuple[int, ...],
+    random_state: RandomState = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Noise to start from: normal numbers of the standard deviation sigma of the grid's first node.
+
+    Parameters
+    ----------
+    grid : Grid
+    shape : tuple of int
+        (n, ...).
+    random_state : None, int, SeedSequence or Generator
+    dtype : {torch.float32, torch.float64}
+    device : torch.device or str
+
+    Returns
+    -------
+    tensor of that shape
+    """
+    if not isinstance(grid, Grid):
+        raise InvalidParameter(f"grid must be a Grid, such as make_grid gives, got {type(grid).__name__}")
+    source = generator(root_seed(random_state), "initial_noise", Purpose.SAMPLE, 0, device)
+    z = torch.randn(shape, generator=source, dtype=dtype, device=device)
+    return check_sample("noise", float(grid.sigma[0]) * z)
 
 
 def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state: RandomState = None) -> torch.Tensor:
@@ -173,6 +209,7 @@ def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state
     x_0 : tensor of float32 or float64, shape (n, ...)
     schedule : NoiseSchedule
     t : float
+        From the schedule's t_min to t_max.
     random_state : None, int, SeedSequence or Generator
 
     Returns
@@ -180,6 +217,8 @@ def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state
     tensor, shape of x_0
     """
     check_sample("x_0", x_0)
+    check_schedule(schedule)
+    t = check_real("t", t, schedule.t_min, schedule.t_max)
     source = generator(root_seed(random_state), "add_noise", Purpose.SAMPLE, 0, x_0.device)
     z = torch.randn(x_0.shape, generator=source, dtype=x_0.dtype, device=x_0.device)
     return float(schedule.alpha(t)) * x_0 + float(schedule.sigma(t)) * z
@@ -188,8 +227,7 @@ def add_noise(x_0: torch.Tensor, schedule: NoiseSchedule, t: float, random_state
 def _check(solver: Any, denoiser: Any) -> None:
     if not isinstance(solver, Solver):
         raise InvalidParameter(f"solver must be a Solver such as DDIM(), got {solver!r}")
-    if not isinstance(denoiser, BaseDenoiser):
-        raise InvalidParameter(f"denoiser must be a Denoiser, got {type(denoiser).__name__}")
+    check_denoiser(denoiser)
 
 
 def _start(

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcstat.core.checks import check_array, check_integer, check_real
-from mcstat.core.errors import InvalidData
+from mcstat.core.errors import InvalidData, InvalidParameter
 
-__all__ = ["EDM", "VE", "FlowMatching", "NoiseSchedule", "VPCosine", "VPDiscrete", "VPLinear"]
+__all__ = ["EDM", "VE", "FlowMatching", "NoiseSchedule", "VPCosine", "VPDiscrete", "VPLinear", "check_schedule"]
 
 FloatArray = NDArray[np.float64]
 
@@ -173,7 +173,7 @@ class VPCosine(_VariancePreserving):
         return -np.tan(self._angle(t)) * (np.pi / 2.0) / (1.0 + self.s)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class VPDiscrete(_VariancePreserving):
     """Variance preserving on N discrete steps, log alpha linear between them and beyond the ends.
 
@@ -217,6 +217,20 @@ class VPDiscrete(_VariancePreserving):
         angle = (np.arange(check_integer("n_steps", n_steps, 2) + 1) / n_steps + 0.008) / 1.008 * np.pi / 2.0
         kept = np.cos(angle) ** 2
         return cls.from_betas(np.minimum(1.0 - kept[1:] / kept[:-1], beta_max))
+
+    def __repr__(self) -> str:
+        values = np.exp(2.0 * self._log_alphas[[0, self.n_steps // 2, -1]])
+        return (
+            f"<VPDiscrete: {self.n_steps} steps, alphas_cumprod {values[0]:.8g}, {values[1]:.8g} and {values[2]:.8g}>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, VPDiscrete):
+            return NotImplemented
+        return np.array_equal(self._log_alphas, other._log_alphas)
+
+    def __hash__(self) -> int:
+        return hash(self._log_alphas.tobytes())
 
     @property
     def n_steps(self) -> int:
@@ -392,6 +406,12 @@ class FlowMatching(NoiseSchedule):
     def _speed(self, t: ArrayLike) -> FloatArray:
         """Derivative of the shifted time."""
         return self.shift / (1.0 + (self.shift - 1.0) * _array(t)) ** 2
+
+
+def check_schedule(schedule: Any) -> None:
+    """A schedule, and not its class."""
+    if not isinstance(schedule, NoiseSchedule):
+        raise InvalidParameter(f"schedule must be a NoiseSchedule such as VPLinear(), got {schedule!r}")
 
 
 def _array(value: ArrayLike) -> FloatArray:

@@ -6,6 +6,7 @@ arXiv:2310.13268.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Self
@@ -15,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from mcstat.core.checks import check_array, check_integer, check_option
-from mcstat.core.errors import InvalidData, InvalidFileError, InvalidParameter
+from mcstat.core.errors import InvalidData, InvalidFileError, InvalidParameter, PerformanceWarning
 from mcstat.core.rng import Purpose, RandomState, root_seed
 from mcstat.torch._bridge import check_sample, generator, to_numpy
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._grids import Grid
 from mcstat.torch.diffusion._level import Level
 from mcstat.torch.diffusion._schedules import NoiseSchedule
@@ -28,7 +29,7 @@ __all__ = ["EMS", "estimate_ems"]
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EMS:
     """Statistics l, s and b of a model on a grid of lambda.
 
@@ -57,6 +58,11 @@ class EMS:
         for name in ("l", "s", "b"):
             if check_array(name, getattr(self, name), 2).shape != (len(lam), self.l.shape[1]):
                 raise InvalidData(f"{name} must have shape ({len(lam)}, {self.l.shape[1]})")
+
+    def __repr__(self) -> str:
+        m, d = self.l.shape
+        ends = f"lambda {self.lam[0]:.4g} to {self.lam[-1]:.4g}"
+        return f"<EMS: {m} nodes, {ends}, {d} coordinate(s), of {self.schedule}>"
 
     @classmethod
     def constant(cls, kind: str, schedule: NoiseSchedule, n_stat: int = 250) -> Self:
@@ -113,8 +119,9 @@ def estimate_ems(
     Parameters
     ----------
     denoiser : BaseDenoiser
-        Differentiable in x. A guided model has statistics of its own; estimate them on the guided denoiser. (They are
-        taken on noisy data all the same, where a guided run does not go.)
+        Differentiable in x: else its derivatives are differences, with a warning. A guided model has statistics of its
+        own; estimate them on the guided denoiser. (They are taken on noisy data all the same, where a guided run does
+        not go.)
     data : tensor, shape (m, ...)
         Clean data.
     grid : Grid, optional
@@ -126,8 +133,8 @@ def estimate_ems(
     reduce : {"none", "mean"}
         "mean" keeps one number for all coordinates.
     n_exact : int
-        Up to so many coordinates the derivatives are exact, one backward pass a coordinate; above it they are
-        estimated by one pass with random signs.
+        Up to so many coordinates the derivatives are exact, one backward pass a coordinate (or two questions, where
+        they are differences); above it they are estimated by one pass with random signs.
     random_state : None, int, SeedSequence or Generator
 
     Returns
@@ -141,6 +148,7 @@ def estimate_ems(
     """
     from scipy.interpolate import CubicSpline
 
+    check_denoiser(denoiser)
     check_sample("data", data)
     check_integer("n_data", n_data, 2)
     check_option("reduce", reduce, ("none", "mean"))
@@ -152,6 +160,7 @@ def estimate_ems(
     signs = None
     if x0[0].numel() > check_integer("n_exact", n_exact):
         signs = torch.randint(0, 2, x0.shape, generator=source, device=x0.device).to(x0.dtype) * 2.0 - 1.0
+    _warn_if_rigid(denoiser, x0[:1], float(lam[0]))
     moments = [_Moments.at(denoiser, x0, z, float(value), signs) for value in lam]
     l = np.stack([moment.l for moment in moments])  # noqa: E741
     if reduce == "mean":
@@ -216,6 +225,8 @@ def _noise_and_diagonal(
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         eps = denoiser.output(x, level, "eps")
+        if not eps.requires_grad:
+            return eps, _differenced_diagonal(denoiser, x.detach(), level, signs)
         if signs is not None:
             (gradient,) = torch.autograd.grad((eps * signs).sum(), x)
             diagonal = (gradient * signs).flatten(1).mean(0)
@@ -228,6 +239,32 @@ def _noise_and_diagonal(
                 ]
             )
     return eps.detach(), to_numpy(diagonal)
+
+
+def _differenced_diagonal(
+    denoiser: BaseDenoiser, x: torch.Tensor, level: Level, signs: torch.Tensor | None
+) -> FloatArray:
+    """The same by central differences."""
+    delta = float(torch.finfo(x.dtype).eps) ** (1.0 / 3.0)
+
+    def along(direction: torch.Tensor) -> torch.Tensor:
+        ahead, behind = (denoiser.output(x + step * direction, level, "eps") for step in (delta, -delta))
+        slope: torch.Tensor = ((ahead - behind) * direction / (2.0 * delta)).flatten(1).mean(0)
+        return slope
+
+    with torch.no_grad():
+        if signs is not None:
+            return to_numpy(along(signs))
+        axes = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device).reshape(-1, *x.shape[1:])
+        return to_numpy(torch.stack([along(axis.expand_as(x)).sum() for axis in axes]))
+
+
+def _warn_if_rigid(denoiser: BaseDenoiser, x: torch.Tensor, lam: float) -> None:
+    with torch.enable_grad():
+        eps = denoiser.output(x.detach().requires_grad_(), _level(denoiser.schedule, lam), "eps")
+    if not eps.requires_grad:
+        message = "the denoiser has no gradients: differences take their place, which cost digits and questions"
+        warnings.warn(message, PerformanceWarning, stacklevel=3)
 
 
 def _level(schedule: NoiseSchedule, lam: float) -> Level:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,15 @@ from mcstat.torch._bridge import generator, to_estimate, to_numpy
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
 from mcstat.torch.diffusion._grids import Grid, as_grid
 from mcstat.torch.diffusion._shared import check_denoisers, check_dtype, check_shape, network_calls
-from mcstat.torch.diffusion._superposition import equal_density_weights, ito_increments, log_prior, mixed, scores_at
+from mcstat.torch.diffusion._superposition import (
+    equal_density_weights,
+    increments,
+    log_prior,
+    mixed,
+    scores_and_divergences,
+    scores_at,
+    signs,
+)
 
 __all__ = ["SuperDiff"]
 
@@ -41,7 +49,8 @@ class SuperDiff(Estimator):
         Levels, or ratios sigma / alpha, falling to a positive last one.
     mode : {"or", "and", "average"}
         "or" samples the mixture sum_i exp(bias_i) q_i: kappa is the posterior probability of each model. "and" chooses
-        kappa so that all log densities grow alike: samples of equal density under all models. "average": 1 / M.
+        kappa so that all log densities grow alike: samples of equal density under all models. "average": the same kappa
+        everywhere.
     n_samples : int
     temperature : float
         Of "or": kappa = softmax(temperature * log density + bias).
@@ -51,6 +60,18 @@ class SuperDiff(Estimator):
         Of "and": the log densities end that far from one another.
     kappa_clip : float, optional
         Of "and": the largest deviation of kappa from 1 / M; the densities are then no longer equal.
+    weights : array_like, shape (M,), optional
+        Of "average": kappa, scaled to sum to 1. Default: 1 / M.
+    density : {"ito", "hutchinson"}
+        How log densities are followed: along the reverse diffusion by Itô's formula, or along the sampling ODE, without
+        noise, by divergences of the scores. These need denoisers that are differentiable, and a backward pass a model
+        and probe.
+    n_probes : int
+        Of "hutchinson": random signs that a divergence is estimated from, anew in each step.
+    unconditional : BaseDenoiser, optional
+        Guidance: the mixed score s becomes s_u + guidance_scale (s - s_u), s_u this one's. The log densities stay those
+        of the denoisers.
+    guidance_scale : float
     keep_paths : bool
         Keep log densities and kappa at all nodes.
     shape : tuple of int, optional
@@ -79,8 +100,9 @@ class SuperDiff(Estimator):
 
     Notes
     -----
-    M network calls a step, O(n M^2 d) beside. Errors of a log density are of the order of the root of the step along
-    a path, and of the step in the mean: use many steps. Where the scores of "and" agree, kappa is 1 / M; gaps that
+    M network calls a step, O(n M^2 d) beside. Errors of a log density by Itô's formula are of the order of the root of
+    the step along a path, and of the step in the mean: use many steps. Those by divergences are of the order of the
+    step, and unbiased in the probes. Where the scores of "and" agree, kappa is 1 / M; gaps that
     rounding leaves are closed in the next step.
 
     The start is N(0, sigma^2): the models should be close to it at the first node.
@@ -111,6 +133,11 @@ class SuperDiff(Estimator):
         bias: ArrayLike | None = None,
         lift: ArrayLike | None = None,
         kappa_clip: float | None = None,
+        weights: ArrayLike | None = None,
+        density: str = "ito",
+        n_probes: int = 1,
+        unconditional: BaseDenoiser | None = None,
+        guidance_scale: float = 1.0,
         keep_paths: bool = False,
         shape: tuple[int, ...] | None = None,
         dtype: str = "float64",
@@ -126,6 +153,11 @@ class SuperDiff(Estimator):
         self.bias = bias
         self.lift = lift
         self.kappa_clip = kappa_clip
+        self.weights = weights
+        self.density = density
+        self.n_probes = n_probes
+        self.unconditional = unconditional
+        self.guidance_scale = guidance_scale
         self.keep_paths = keep_paths
         self.shape = shape
         self.dtype = dtype
@@ -150,7 +182,7 @@ class SuperDiff(Estimator):
         self._forget()
         mode = check_option("mode", self.mode, ("or", "and", "average"))
         denoisers = check_denoisers(self.denoisers, 1 if mode == "average" else 2)
-        self._check_settings(len(denoisers))
+        self._check_settings(denoisers)
         grid = as_grid(self.grid, denoisers[0].schedule)
         if grid.ends_clean:
             raise InvalidData("grid must end above 0: log densities are not defined at clean data")
@@ -158,12 +190,13 @@ class SuperDiff(Estimator):
         dtype = getattr(torch, check_dtype(self.dtype))
         self._root = root_seed(self.random_state)
         source = generator(self._root, type(self).__name__, Purpose.SAMPLE, 0, self.device)
-        called, started = network_calls(denoisers), perf_counter()
+        asked = denoisers if self.unconditional is None else (*denoisers, self.unconditional)
+        called, started = network_calls(asked), perf_counter()
         with torch.no_grad(), single_threaded():
             y = float(grid.ratio[0]) * torch.randn(shape, generator=source, dtype=dtype, device=self.device)
             y, paths, kappas = self._simulate(denoisers, grid, y, source)
         self._seconds = perf_counter() - started
-        self.n_calls_ = network_calls(denoisers) - called
+        self.n_calls_ = network_calls(asked) - called
         self.samples_ = float(grid.alpha[-1]) * y
         d = int(np.prod(shape[1:]))
         self.log_densities_ = to_numpy(paths[-1]) - d * float(np.log(grid.alpha[-1]))
@@ -204,7 +237,14 @@ class SuperDiff(Estimator):
             },
         )
 
-    def _check_settings(self, n_models: int) -> None:
+    def _check_settings(self, denoisers: tuple[BaseDenoiser, ...]) -> None:
+        n_models = len(denoisers)
+        check_option("density", self.density, ("ito", "hutchinson"))
+        check_integer("n_probes", self.n_probes, 1)
+        if self.unconditional is not None:
+            check_denoisers((*denoisers, self.unconditional))
+        elif check_real("guidance_scale", self.guidance_scale) != 1.0:
+            raise InvalidParameter(f"guidance_scale must be 1 without unconditional, got {self.guidance_scale}")
         check_real("temperature", self.temperature, 0.0, closed="neither")
         if self.kappa_clip is not None:
             check_real("kappa_clip", self.kappa_clip, 0.0, closed="neither")
@@ -213,6 +253,10 @@ class SuperDiff(Estimator):
         self._bias = _one_a_model("bias", self.bias, n_models, self.device)
         lift = _one_a_model("lift", self.lift, n_models, self.device)
         self._lift = lift[:-1] - lift[-1]
+        weights = _one_a_model("weights", np.ones(n_models) if self.weights is None else self.weights, n_models, "cpu")
+        if abs(float(weights.sum())) < 1e-12:
+            raise InvalidParameter(f"weights must not sum to 0, got {self.weights!r}")
+        self._weights = (weights / weights.sum()).to(self.device)
 
     def _simulate(
         self, denoisers: tuple[BaseDenoiser, ...], grid: Grid, y: torch.Tensor, source: torch.Generator
@@ -222,13 +266,10 @@ class SuperDiff(Estimator):
         paths, kappas = [log_density], list[torch.Tensor]()
         with progress_bar(grid.n_steps, "steps", self.verbose) as advance:
             for i in range(grid.n_steps):
-                step = float(grid.ratio[i] ** 2 - grid.ratio[i + 1] ** 2)
-                scores = scores_at(denoisers, grid, i, y)
-                # Before kappa, which depends on it.
-                noise = step**0.5 * torch.randn(y.shape, generator=source, dtype=y.dtype, device=y.device).flatten(1)
-                kappa = self._kappa(log_density, scores, noise, step, (i + 1) / grid.n_steps)
-                move = step * mixed(scores, kappa) + noise
-                log_density = log_density + ito_increments(scores, move, step)
+                step = self._step(denoisers, grid, i, y, source)
+                kappa = self._kappa(log_density, step, (i + 1) / grid.n_steps)
+                move = step.move(mixed(step.scores, kappa))
+                log_density = log_density + increments(step.scores, move, step.length, step.divergences)
                 if not bool(torch.isfinite(log_density).all()):
                     raise FloatingPointError(f"log densities must be finite, got NaN or infinity at {grid.t[i]:.4g}")
                 y = y + move.reshape(y.shape)
@@ -237,21 +278,64 @@ class SuperDiff(Estimator):
                 advance()
         return y, paths, kappas
 
-    def _kappa(
-        self, log_density: torch.Tensor, scores: torch.Tensor, noise: torch.Tensor, step: float, done: float
-    ) -> torch.Tensor:
+    def _step(
+        self, denoisers: tuple[BaseDenoiser, ...], grid: Grid, i: int, y: torch.Tensor, source: torch.Generator
+    ) -> _Step:
+        """All that step i needs but kappa; the noise comes before it, as kappa depends on it."""
+        r, after = float(grid.ratio[i]), float(grid.ratio[i + 1])
+        base = None
+        if self.unconditional is not None:
+            base = scores_at((self.unconditional,), grid, i, y)[:, 0]
+        if self.density == "ito":
+            length = r**2 - after**2
+            scores, divergences = scores_at(denoisers, grid, i, y), None
+            noise = length**0.5 * torch.randn(y.shape, generator=source, dtype=y.dtype, device=y.device).flatten(1)
+            return _Step(length, 1.0, scores, divergences, noise, base, self.guidance_scale)
+        # The predicted noise is held over the step, as DDIM does: of (r^2)' = 2 r only the start counts.
+        length = 2.0 * r * (r - after)
+        probes = signs(y.shape, self.n_probes, source, y)
+        scores, divergences = scores_and_divergences(denoisers, grid, i, y, probes)
+        return _Step(length, 0.5, scores, divergences.mean(0), None, base, self.guidance_scale)
+
+    def _kappa(self, log_density: torch.Tensor, step: _Step, done: float) -> torch.Tensor:
         """Mixing weights (n, M) in float64; ``done`` is the share of the steps at whose end the step is."""
-        n_models = scores.shape[1]
+        n_models = step.scores.shape[1]
         if self.mode == "or":
             return torch.softmax(self.temperature * log_density + self._bias, dim=1)
         if self.mode == "average":
-            return torch.full_like(log_density, 1.0 / n_models)
+            return self._weights.expand_as(log_density)
         gap = log_density[:, :-1] - log_density[:, -1:]
-        kappa = equal_density_weights(scores, noise, step, done * self._lift - gap)
+        move = step.move(step.scores.double().mean(1))
+        given = increments(step.scores, move, step.length, step.divergences)
+        kappa = equal_density_weights(step.scores, given, step.gain, done * self._lift - gap)
         if self.kappa_clip is None:
             return kappa
         extra = (kappa - 1.0 / n_models).clamp(-self.kappa_clip, self.kappa_clip)
         return extra - extra.mean(1, keepdim=True) + 1.0 / n_models
+
+
+class _Step(NamedTuple):
+    """One step before its weights are known."""
+
+    length: float  # du
+    pull: float  # of the mixed score: 1, without noise 1/2
+    scores: torch.Tensor  # (n, M, d)
+    divergences: torch.Tensor | None  # (n, M), without noise
+    noise: torch.Tensor | None  # (n, d)
+    base: torch.Tensor | None  # the score that guidance goes out from, (n, d)
+    guidance_scale: float
+
+    @property
+    def gain(self) -> float:
+        """How far a unit of mixed score moves y."""
+        return self.length * self.pull * (1.0 if self.base is None else self.guidance_scale)
+
+    def move(self, score: torch.Tensor) -> torch.Tensor:
+        """How far y goes (n, d) with a mixed score (n, d)."""
+        if self.base is not None:
+            score = self.base + self.guidance_scale * (score - self.base)
+        moved = self.length * self.pull * score
+        return moved if self.noise is None else moved + self.noise
 
 
 def _one_a_model(name: str, values: ArrayLike | None, n_models: int, device: str) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Itô's density estimator and the mixing weights of superposed models.
 
 In y = x / alpha with u = (sigma / alpha)^2 the reverse equation is dy = sum_j kappa_j s_j du + sqrt(du) z, and along
-any path with that noise, whatever its drift, d log q_i = <dy, s_i> - |s_i|^2 / 2 du: no divergence of a network.
+any path with that noise, whatever its drift, d log q_i = <dy, s_i> - |s_i|^2 / 2 du: no divergence of a network. Along
+a path without noise it is <dy, s_i> - (|s_i|^2 + div s_i) / 2 du; the sampling ODE is dy = sum_j kappa_j s_j / 2 du.
 """
 
 from __future__ import annotations
@@ -11,12 +12,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from mcstat.core.errors import InvalidData
+from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.torch._bridge import check_sample
-from mcstat.torch.diffusion._denoiser import BaseDenoiser
+from mcstat.torch.diffusion._denoiser import BaseDenoiser, check_denoiser
 from mcstat.torch.diffusion._grids import Grid, as_grid
 
-__all__ = ["equal_density_weights", "ito_increments", "ito_log_density", "log_prior", "mixed", "scores_at"]
+__all__ = [
+    "equal_density_weights",
+    "increments",
+    "ito_log_density",
+    "log_prior",
+    "mixed",
+    "scores_and_divergences",
+    "scores_at",
+    "signs",
+]
 
 
 def ito_log_density(
@@ -54,6 +64,7 @@ def ito_log_density(
     Skreta, M. and others (2025). The superposition of diffusion models using the Itô density estimator. ICLR.
     arXiv:2412.17762.
     """
+    check_denoiser(denoiser)
     nodes = as_grid(grid, denoiser.schedule)
     check_sample("trajectory", trajectory)
     if trajectory.ndim < 3 or len(trajectory) != nodes.n_steps + 1 or nodes.ends_clean:
@@ -68,7 +79,7 @@ def ito_log_density(
         for i in range(nodes.n_steps):
             y, after = (trajectory[k] / float(nodes.alpha[k]) for k in (i, i + 1))
             score = scores_at((denoiser,), nodes, i, y)
-            change = ito_increments(score, (after - y).flatten(1), _step(nodes, i))[:, 0]
+            change = increments(score, (after - y).flatten(1), _step(nodes, i))[:, 0]
             # A density of y becomes one of x.
             path.append(path[-1] + change + d * float(np.log(nodes.alpha[i] / nodes.alpha[i + 1])))
     return torch.stack(path)
@@ -81,30 +92,55 @@ def scores_at(denoisers: tuple[BaseDenoiser, ...], grid: Grid, i: int, y: torch.
     return torch.stack(answers, dim=1) / -float(grid.ratio[i])
 
 
-def ito_increments(scores: torch.Tensor, move: torch.Tensor, step: float) -> torch.Tensor:
-    """Changes of the log densities (n, M) in float64, for a move (n, d)."""
+def signs(shape: torch.Size, count: int, source: torch.Generator, like: torch.Tensor) -> torch.Tensor:
+    """Random signs (count, *shape), which probe a divergence."""
+    drawn = torch.randint(0, 2, (count, *shape), generator=source, device=like.device)
+    return drawn.to(like.dtype) * 2.0 - 1.0
+
+
+def scores_and_divergences(
+    denoisers: tuple[BaseDenoiser, ...], grid: Grid, i: int, y: torch.Tensor, probes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores (n, M, d), and Hutchinson's estimates of their divergences (P, n, M) by ``probes`` (P, n, ...)."""
+    y = y.detach().requires_grad_()
+    found, divergences = [], []
+    with torch.enable_grad():
+        for denoiser in denoisers:
+            score = -denoiser.output(float(grid.alpha[i]) * y, grid.level(i), "eps") / float(grid.ratio[i])
+            if not score.requires_grad:
+                raise InvalidParameter("denoisers must be differentiable in x for density='hutchinson'")
+            traces = [torch.autograd.grad((score * v).sum(), y, retain_graph=True)[0] * v for v in probes]
+            found.append(score.detach().flatten(1))
+            divergences.append(torch.stack(traces).flatten(2).sum(2))
+    return torch.stack(found, dim=1), torch.stack(divergences, dim=2)
+
+
+def increments(
+    scores: torch.Tensor, move: torch.Tensor, step: float, divergences: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Changes of the log densities (n, M) in float64 for a move (n, d), without noise if there are ``divergences``."""
     scores, move = scores.double(), move.double()
-    return (scores @ move[:, :, None])[:, :, 0] - 0.5 * step * scores.square().sum(2)
+    change = (scores @ move[:, :, None])[:, :, 0] - 0.5 * step * scores.square().sum(2)
+    return change if divergences is None else change - 0.5 * step * divergences.double()
 
 
-def equal_density_weights(scores: torch.Tensor, noise: torch.Tensor, step: float, change: torch.Tensor) -> torch.Tensor:
+def equal_density_weights(scores: torch.Tensor, given: torch.Tensor, gain: float, change: torch.Tensor) -> torch.Tensor:
     """Weights kappa (n, M), of sum 1, with which the log densities i < M change by ``change`` (n, M - 1) more than M's.
 
-    ``noise`` (n, d) is what the step adds to y. With delta_i = s_i - s_M and kappa = 1/M + e it is the linear system
-    step <delta_i, sum_j e_j delta_j> = change_i - what 1/M would give; where scores agree, kappa is 1/M.
+    ``given`` (n, M) are the changes with kappa = 1/M, and kappa = 1/M + e moves y by gain sum_j e_j s_j more. With
+    delta_i = s_i - s_M it is the linear system gain <delta_i, sum_j e_j delta_j> = change_i - given_i + given_M; where
+    scores agree, kappa is 1/M.
     """
-    scores, noise = scores.double(), noise.double()
+    scores = scores.double()
     n_models = scores.shape[1]
     delta = scores[:, :-1] - scores[:, -1:]
-    even = scores.mean(1)
-    given = ito_increments(scores, noise + step * even, step)
     missing = change - (given[:, :-1] - given[:, -1:])
-    gram = step * delta @ delta.mT
+    gram = gain * delta @ delta.mT
     if n_models == 2:
         # Differences below the rounding of the scores have no direction.
-        floor = step * (torch.finfo(torch.float64).eps * scores.abs().amax(dim=(1, 2))) ** 2
+        floor = abs(gain) * (torch.finfo(torch.float64).eps * scores.abs().amax(dim=(1, 2))) ** 2
         square = gram[:, :, 0]
-        alike = square <= floor[:, None]
+        alike = square.abs() <= floor[:, None]
         extra = torch.where(alike, 0.0, missing / torch.where(alike, 1.0, square))
     else:
         extra = (torch.linalg.pinv(gram, hermitian=True) @ missing[:, :, None])[:, :, 0]

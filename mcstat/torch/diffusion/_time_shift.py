@@ -7,13 +7,16 @@ ICLR. arXiv:2305.15583. Ning, Li, Su, Salah, Ertugrul (2024). Elucidating the ex
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn.base import clone
 
 from mcstat.core.checks import check_integer, check_option, check_real
 from mcstat.core.errors import InvalidParameter, ReliabilityWarning
+from mcstat.core.rng import RandomState, root_seed
 from mcstat.torch.diffusion._denoiser import BaseDenoiser
 from mcstat.torch.diffusion._grids import Grid
 from mcstat.torch.diffusion._level import Level
@@ -46,11 +49,21 @@ class TimeShift(Solver):
     data_var : float, optional
         Variance of the data's coordinates, for "total".
 
+    Attributes
+    ----------
+    window_, cutoff_ : int
+        After :meth:`fit`, in place of ``window`` and ``cutoff``.
+    scores_ : ndarray, shape (W, C)
+        The metric of each pair that was tried.
+    base_score_ : float
+        That of the base.
+
     Notes
     -----
     A whole time step is 1/N of the clock, N the steps of :class:`VPDiscrete` and 1000 for continuous schedules.
     ``DiffusionResult.diagnostics["shifted_times"]`` holds the whole time step of each question and sample, a row
-    a question that was shifted, beside ``"nominal_times"``.
+    a question that was shifted, beside ``"nominal_times"``; ``"variances"`` holds the samples' variances there, whose
+    drift from ``"nominal_variances"`` is the exposure bias.
 
     A network's label for one time a sample is made on the CPU, so each shifted question waits for the device.
 
@@ -73,6 +86,58 @@ class TimeShift(Solver):
         self.match = match
         self.data_var = data_var
 
+    def fit(
+        self,
+        denoiser: BaseDenoiser,
+        grid: Any,
+        x_T: torch.Tensor,
+        metric: Callable[[torch.Tensor], float],
+        *,
+        windows: Sequence[int] = (10, 40, 100),
+        cutoffs: Sequence[int] = (100, 300, 550),
+        random_state: RandomState = None,
+    ) -> Self:
+        """Choose window and cutoff by trying all pairs; where none beats the base, the window becomes 0.
+
+        Parameters
+        ----------
+        denoiser : BaseDenoiser
+        grid : Grid or array_like
+        x_T : tensor, shape (n, ...)
+            Noise to try on; judge the choice on other noise.
+        metric : callable
+            Of the samples (n, ...), a number, smaller where they are better: for instance
+            ``lambda x: float(mmd2(x, data))``.
+        windows, cutoffs : sequence of W and C int
+        random_state : None, int, SeedSequence or Generator
+            The same in all tries, for a base that draws noise.
+
+        Returns
+        -------
+        self
+
+        Notes
+        -----
+        W C + 1 runs of the base.
+        """
+        from mcstat.torch.diffusion._sample import sample
+
+        root = root_seed(random_state)
+
+        def score(solver: Solver) -> float:
+            samples = sample(solver, denoiser, x_T, grid, random_state=root).samples
+            return check_real("metric(samples)", float(metric(samples)))
+
+        pairs = [(check_integer("windows", w), check_integer("cutoffs", c)) for w in windows for c in cutoffs]
+        if not pairs:
+            raise InvalidParameter("windows and cutoffs must hold at least one number each")
+        self.base_score_ = score(self._solver)
+        scores = [score(clone(self).set_params(window=window, cutoff=cutoff)) for window, cutoff in pairs]
+        self.scores_ = np.reshape(scores, (len(windows), len(cutoffs)))
+        best = int(np.argmin(scores))
+        self.window_, self.cutoff_ = pairs[best] if scores[best] < self.base_score_ else (0, self.cutoff)
+        return self
+
     @property
     def stochastic(self) -> bool:
         """Whether the base draws noise."""
@@ -82,13 +147,19 @@ class TimeShift(Solver):
     def _solver(self) -> Solver:
         return _checked_base(self.base)
 
+    @property
+    def _width(self) -> int:
+        """Window in use."""
+        return int(getattr(self, "window_", self.window))
+
     def init(
         self, x: torch.Tensor, grid: Grid, denoiser: BaseDenoiser, generator: torch.Generator | None = None
     ) -> State:
         """State at node 0 of the grid."""
         self._check(x, denoiser.schedule)
-        clock = _Clock(denoiser.schedule, self.window // 2, self.cutoff, self.data_var, x)
-        asked = _Shifted(denoiser, clock, grid.level(0)) if self.mode == "label" and self.window >= 2 else denoiser
+        cutoff = int(getattr(self, "cutoff_", self.cutoff))
+        clock = _Clock(denoiser.schedule, self._width // 2, cutoff, self.data_var, x)
+        asked = _Shifted(denoiser, clock, grid.level(0)) if self.mode == "label" and self._width >= 2 else denoiser
         state = self._solver.init(x, grid, asked, generator)
         state.memory["clock"] = clock
         state.memory["diagnostics"] = clock.seen
@@ -99,7 +170,7 @@ class TimeShift(Solver):
         clock: _Clock = state.memory["clock"]
         end = state.grid.level(i + 1)
         last = i + 1 == state.grid.n_steps
-        if self.mode == "label" or self.window < 2 or i == 0 or last or not clock.shifts(end):
+        if self.mode == "label" or self._width < 2 or i == 0 or last or not clock.shifts(end):
             return self._solver.step(state, i)
         start, target = state.grid.level(i), clock.matching(state.x, end)
         x0 = state.denoiser.output(state.x, start, "x0")
@@ -138,11 +209,11 @@ class EpsilonScaling(Solver):
     ----------
     base : Solver, optional
         Default :class:`DDIM`.
-    scale : float
-        Positive; 1 is the base.
+    scale : float or callable
+        Positive; 1 is the base. A callable takes the schedule's time and returns it: ``lambda t: 1.002 + 0.004 * t``.
     """
 
-    def __init__(self, base: Solver | None = None, scale: float = 1.005) -> None:
+    def __init__(self, base: Solver | None = None, scale: float | Callable[[Any], Any] = 1.005) -> None:
         self.base = base
         self.scale = scale
 
@@ -159,7 +230,7 @@ class EpsilonScaling(Solver):
         self, x: torch.Tensor, grid: Grid, denoiser: BaseDenoiser, generator: torch.Generator | None = None
     ) -> State:
         """State at node 0 of the grid."""
-        scale = check_real("scale", self.scale, 0.0, closed="neither")
+        scale = self.scale if callable(self.scale) else check_real("scale", self.scale, 0.0, closed="neither")
         return self._solver.init(x, grid, denoiser if scale == 1.0 else _Scaled(denoiser, scale), generator)
 
     def step(self, state: State, i: int) -> State:
@@ -188,7 +259,8 @@ class _Clock:
         self.t, self.alpha, self.sigma, self.variance = (
             torch.tensor(column, dtype=x.dtype, device=x.device) for column in columns
         )
-        self.seen: dict[str, Any] = {"nominal_times": [], "shifted_times": []}
+        names = ("nominal_times", "shifted_times", "nominal_variances", "variances")
+        self.seen: dict[str, Any] = {name: [] for name in names}
 
     def index(self, level: Level) -> int:
         """The whole time step of a level."""
@@ -206,6 +278,8 @@ class _Clock:
         found = low + torch.argmin((variance[:, None] - self.variance[low : high + 1]).abs(), dim=1)
         self.seen["nominal_times"].append(nominal)
         self.seen["shifted_times"].append(found)
+        self.seen["nominal_variances"].append(float(self.variance[nominal]))
+        self.seen["variances"].append(variance)
         shape = (len(x),) + (1,) * (x.ndim - 1)
         return Level(self.t[found], self.alpha[found].reshape(shape), self.sigma[found].reshape(shape))
 
@@ -233,7 +307,7 @@ class _Shifted(BaseDenoiser):
 class _Scaled(BaseDenoiser):
     """Noise over a number."""
 
-    def __init__(self, inner: BaseDenoiser, scale: float) -> None:
+    def __init__(self, inner: BaseDenoiser, scale: float | Callable[[Any], Any]) -> None:
         super().__init__(inner.schedule)
         self.inner, self.scale = inner, scale
 
@@ -241,4 +315,13 @@ class _Scaled(BaseDenoiser):
         return (x - level.sigma * self._eps(x, level)) / level.alpha
 
     def _eps(self, x: torch.Tensor, level: Level) -> torch.Tensor:
-        return self.inner.output(x, level, "eps") / self.scale
+        scale: Any = self.scale
+        if callable(scale):
+            scale = scale(level.t)
+            if isinstance(scale, torch.Tensor):
+                # One time a sample.
+                scale = scale.reshape(-1, *(1,) * (x.ndim - 1)).to(x)
+            else:
+                scale = check_real("scale(t)", scale, 0.0, closed="neither")
+        scaled: torch.Tensor = self.inner.output(x, level, "eps") / scale
+        return scaled

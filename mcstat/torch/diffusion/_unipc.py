@@ -5,11 +5,12 @@ Zhao, Bai, Rao, Zhou, Lu (2023). UniPC: a unified predictor-corrector framework.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import expm1, factorial
 
 import numpy as np
 
-from mcstat.core.checks import check_option
+from mcstat.core.checks import check_integer, check_option
 from mcstat.core.errors import InvalidParameter
 from mcstat.torch.diffusion._coefficients import check_order, orders, phi
 from mcstat.torch.diffusion._grids import Grid
@@ -29,6 +30,8 @@ class UniPC(Multistep):
         B(h) = h or e^h - 1, which matters where the order is at most 2.
     corrector : bool
         False is "UniP".
+    disable_corrector : sequence of int
+        Steps without corrector, from 0; guided models often do without it in the first.
     lower_order_final : bool
         Take no step of higher order than steps are left.
 
@@ -48,11 +51,18 @@ class UniPC(Multistep):
     """
 
     def __init__(
-        self, order: int = 2, kind: str = "bh2", *, corrector: bool = True, lower_order_final: bool = True
+        self,
+        order: int = 2,
+        kind: str = "bh2",
+        *,
+        corrector: bool = True,
+        disable_corrector: Sequence[int] = (),
+        lower_order_final: bool = True,
     ) -> None:
         self.order = order
         self.kind = kind
         self.corrector = corrector
+        self.disable_corrector = disable_corrector
         self.lower_order_final = lower_order_final
 
     def coefficients(self, grid: Grid) -> Table:
@@ -64,9 +74,12 @@ class UniPC(Multistep):
         predict: list[Row] = []
         correct: list[Row | None] = []
         last = grid.n_steps - 1
+        if not isinstance(self.disable_corrector, Sequence):
+            raise InvalidParameter(f"disable_corrector must be a sequence of steps, got {self.disable_corrector!r}")
+        without = {check_integer("disable_corrector", i) for i in self.disable_corrector} | {last}
         for i, p in enumerate(orders(grid, order, self.lower_order_final)):
             predict.append(self._predictor(grid, i, p))
-            correct.append(self._corrector(grid, i, p) if self.corrector and i < last else None)
+            correct.append(self._corrector(grid, i, p) if self.corrector and i not in without else None)
         return Table(form="x0", predict=predict, correct=correct, noise=[0.0] * grid.n_steps)
 
     def _predictor(self, grid: Grid, i: int, p: int) -> Row:
