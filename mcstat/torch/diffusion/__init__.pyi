@@ -21,6 +21,8 @@ from ._thresholds import DynamicThreshold, StaticThreshold
 from ._time_shift import EpsilonScaling, TimeShift
 from ._train import digits_data, load_denoiser, save_denoiser, train_denoiser
 from ._unipc import UniPC
+from ._usf import USFSolver
+from ._usf_schedule import SolverSchedule, StepConfig
 from ._v3 import DPMSolverV3
 
 __all__ = [
@@ -56,12 +58,15 @@ __all__ = [
     "NoiseSchedule",
     "SinglestepDPMSolver",
     "Solver",
+    "SolverSchedule",
     "State",
     "StaticThreshold",
+    "StepConfig",
     "SuperDiff",
     "Table",
     "TabularMaskedModel",
     "TimeShift",
+    "USFSolver",
     "UniPC",
     "VPCosine",
     "VPDiscrete",
