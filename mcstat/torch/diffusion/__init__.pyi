@@ -11,6 +11,7 @@ from ._masked import AncestralSampler, FirstHittingSampler
 from ._masked_models import TabularMaskedModel, masked_nelbo, sentence_entropy
 from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
 from ._momentum import GHVB, PLMS, HeavyBall, stability_region
+from ._s3 import S3Search
 from ._sample import DiffusionResult, add_noise, invert, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
@@ -56,6 +57,7 @@ __all__ = [
     "Heun",
     "Multistep",
     "NoiseSchedule",
+    "S3Search",
     "SinglestepDPMSolver",
     "Solver",
     "SolverSchedule",
