@@ -124,7 +124,7 @@ class S3Search(Estimator):
 
     References
     ----------
-    .. [1] Liu, Ning, Lin, Yang, Wang (2024). A unified sampling framework for solver searching of diffusion
+    .. [1] Liu, Ning, Yang, Wang (2024). A unified sampling framework for solver searching of diffusion
        probabilistic models. ICLR. arXiv:2312.07243.
 
     Examples

@@ -1,6 +1,6 @@
 """The unified sampling framework: one solver whose every step may be another method.
 
-Liu, Ning, Lin, Yang, Wang (2024). A unified sampling framework for solver searching of diffusion probabilistic models.
+Liu, Ning, Yang, Wang (2024). A unified sampling framework for solver searching of diffusion probabilistic models.
 ICLR. arXiv:2312.07243.
 """
 
@@ -46,7 +46,7 @@ class USFSolver(Solver):
 
     References
     ----------
-    Liu, Ning, Lin, Yang, Wang (2024). A unified sampling framework for solver searching of diffusion probabilistic
+    Liu, Ning, Yang, Wang (2024). A unified sampling framework for solver searching of diffusion probabilistic
     models. ICLR. arXiv:2312.07243.
 
     Examples
