@@ -40,8 +40,10 @@ Metric = Callable[[torch.Tensor, torch.Tensor], Estimate]
 _METRICS: dict[str, Metric] = {"rmse": ode_error, "mmd": partial(mmd2, kernel="energy")}
 _REFERENCE_STEPS = 1000
 _FEWEST_NUMBERS = 1000
-# Of the evolution: how many compete to be a parent, and how many children a generation and an evaluation has.
-_TOURNAMENT, _BATCH, _GENERATIONS, _CHILDREN = 5, 8, 5, 6
+# How many are parents, compete to be one, and are born for each child that is run.
+_PARENTS, _TOURNAMENT, _CHILDREN = 20, 5, 6
+# Children of one round of regularised evolution.
+_ROUND = 8
 
 
 class Trial(NamedTuple):
@@ -68,8 +70,8 @@ class S3Search(Estimator):
     """Search a solver schedule for a denoiser and a number of questions [1]_.
 
     The first population holds the published solvers (DDIM, 2M, 3M, UniPC, DEIS on two grids) and random schedules.
-    Then, stage after stage: a predictor learns the metric of all schedules run so far, evolution goes on under the
-    predictor alone, and those that it likes best are run.
+    Then, stage after stage: a predictor learns the metrics of all schedules run so far, the best of these are crossed
+    and mutated, and of many children those that the predictor likes best are run.
 
     Parameters
     ----------
@@ -81,14 +83,14 @@ class S3Search(Estimator):
     strategy : {"s3", "evolution", "random"}
         The paper's search; regularised evolution (the oldest dies), without predictor; random schedules alone.
     predictor : {"gp", "mlp", "none"}
-        Of "s3": a Gaussian process on the log metric; a small network trained on pairs, as published; none, where the
-        children to be run are taken by chance.
+        Of "s3": a Gaussian process on normal scores of the metric; a small network trained on pairs, as published;
+        none, where any children are run.
     n_evaluations : int
         Schedules that are run in all.
     population_size : int
-        Schedules of the first population, and parents at any time.
+        Schedules of the first population, and alive in "evolution".
     n_stages : int
-        How often the predictor is trained anew.
+        How often the predictor is trained anew and new parents are chosen.
     validation : float
         Share of the noise kept from the search, on which :meth:`estimate` answers.
     t_start, t_end : float, optional
@@ -107,9 +109,9 @@ class S3Search(Estimator):
         That metric. It is the least of many, so too small; :meth:`estimate` is not.
     history_ : list of Trial
         All that was run, in order.
-    predictor_rank_corr_ : ndarray, shape (n_stages,)
-        Kendall's tau between prediction and metric by 5-fold cross-validation over the schedules run before each
-        stage. NaN without predictor.
+    predictor_rank_corr_ : float
+        Kendall's tau between prediction and metric of all schedules run, by 5-fold cross-validation. NaN without
+        predictor.
     n_evaluations_ : int
         Schedules run.
     n_calls_ : int
@@ -149,7 +151,7 @@ class S3Search(Estimator):
         predictor: str = "gp",
         n_evaluations: int = 200,
         population_size: int = 64,
-        n_stages: int = 3,
+        n_stages: int = 16,
         validation: float = 0.5,
         t_start: float | None = None,
         t_end: float | None = None,
@@ -202,7 +204,7 @@ class S3Search(Estimator):
             x, target = self._split(denoiser, space, x_T, reference)
             self._trials: list[Trial] = []
             run = partial(_run, copy.copy(denoiser), x[0], target[0], _METRICS[self.metric])
-            self._taus = np.full(self.n_stages, np.nan)
+            self._tau = np.nan
             self._first_population(space, run)
             getattr(self, f"_search_{self.strategy}")(space, run)
             self._keep(denoiser, x[1], target[1])
@@ -210,22 +212,17 @@ class S3Search(Estimator):
         return self
 
     def _search_s3(self, space: Space, run: Callable[[SolverSchedule], float]) -> None:
-        """Train the predictor, evolve under it, run those that it likes best; ``n_stages`` times."""
+        """Stage after stage: train the predictor, breed from the best so far, run the children that it likes best."""
+        train = PREDICTORS.get(self.predictor)
         left = self.n_evaluations - len(self._trials)
-        shares = [len(part) for part in np.array_split(np.arange(left), self.n_stages)]
-        for stage, count in enumerate(shares, start=1):
+        counts = [len(part) for part in np.array_split(np.arange(left), self.n_stages)]
+        for stage, count in enumerate(filter(None, counts), start=1):
             rng = self._stream(Purpose.EXPLORE, stage)
-            if count == 0:
-                continue
-            x = np.array([features(trial.schedule, self.nfe) for trial in self._trials])
-            y = _targets([trial.value for trial in self._trials])
-            predict = None
-            if self.predictor != "none":
-                train = PREDICTORS[self.predictor]
-                self._taus[stage - 1] = rank_correlation(train, x, y, self._stream(Purpose.FOLDS, stage))
-                predict = train(x, y, rng)
-            best = self._best(self.population_size)
-            self._evaluate(run, _evolved(rng, space, best, count, predict), stage, "evolved")
+            predict = None if train is None else train(*self._lessons(), rng)
+            children = _children(rng, space, self._best(_PARENTS), count, predict)
+            self._evaluate(run, children, stage, "evolved")
+        if train is not None:
+            self._tau = rank_correlation(train, *self._lessons(), self._stream(Purpose.FOLDS, 1))
 
     def _search_evolution(self, space: Space, run: Callable[[SolverSchedule], float]) -> None:
         """Regularised evolution: the best of a few gets a child, the oldest dies."""
@@ -234,7 +231,7 @@ class S3Search(Estimator):
             stage += 1
             alive = self._trials[-self.population_size :]
             values = np.array([trial.value for trial in alive])
-            parents = [alive[_tournament(rng, values)].schedule for _ in range(min(_BATCH, left))]
+            parents = [alive[_tournament(rng, values)].schedule for _ in range(min(_ROUND, left))]
             self._evaluate(run, [space.mutated(rng, parent) for parent in parents], stage, "evolved")
 
     def _search_random(self, space: Space, run: Callable[[SolverSchedule], float]) -> None:
@@ -259,6 +256,14 @@ class S3Search(Estimator):
         named = origins if len(origins) == len(listed) else origins * len(listed)
         trials = zip(listed, values, named, strict=True)
         self._trials += [Trial(schedule, value, stage, origin) for schedule, value, origin in trials]
+
+    def _lessons(self) -> tuple[FloatArray, FloatArray]:
+        """What a predictor learns: features, and the metrics' normal scores, which heed ranks alone."""
+        from scipy.stats import norm, rankdata
+
+        x = np.array([features(trial.schedule, self.nfe) for trial in self._trials])
+        ranks = rankdata([trial.value for trial in self._trials])
+        return x, norm.ppf((ranks - 0.5) / len(ranks))
 
     def _best(self, count: int) -> list[Trial]:
         return sorted(self._trials, key=_value)[:count]
@@ -326,7 +331,7 @@ class S3Search(Estimator):
             "best preset's": float(metric(_samples(denoiser, x, preset.schedule), target)),
         }
         self.best_schedule_, self.best_value_ = best.schedule, best.value
-        self.history_, self.predictor_rank_corr_ = self._trials, self._taus
+        self.history_, self.predictor_rank_corr_ = self._trials, self._tau
         self.n_evaluations_ = len(self._trials)
         self.n_calls_ = self.nfe * self.n_evaluations_
 
@@ -368,36 +373,23 @@ def _run(
         return np.inf
 
 
-def _targets(values: list[float]) -> FloatArray:
-    """What a predictor learns: the log of the metric, above its smallest value where that is not positive.
-
-    How bad the bad half is does not matter: three times the median is the worst.
-    """
-    y = np.array(values)
-    y = np.minimum(y, 3.0 * np.median(y)) if np.median(y) > 0.0 else y
-    return np.log(y)
-
-
-def _evolved(
+def _children(
     rng: Generator, space: Space, parents: list[Trial], count: int, predict: Predict | None
 ) -> list[SolverSchedule]:
-    """The ``count`` children that a predictor likes best after some generations; any where there is none."""
-    schedules = [trial.schedule for trial in parents]
+    """Of many children the ``count`` different ones that a predictor likes best; any where there is none."""
+    schedules, values = [trial.schedule for trial in parents], np.array([trial.value for trial in parents])
     if predict is None:
-        scores = np.array([trial.value for trial in parents])
-        return [_child(rng, space, schedules, scores) for _ in range(count)]
+        return [_child(rng, space, schedules, values) for _ in range(count)]
     known = {features(schedule, space.nfe).tobytes() for schedule in schedules}
-    children: dict[bytes, tuple[float, SolverSchedule]] = {}
-    scores = predict(np.array([features(schedule, space.nfe) for schedule in schedules]))
-    for _ in range(_GENERATIONS):
-        born = [_child(rng, space, schedules, scores) for _ in range(_CHILDREN * count)]
-        looks = np.array([features(schedule, space.nfe) for schedule in born])
-        for child, look, score in zip(born, looks, predict(looks), strict=True):
-            if look.tobytes() not in known:
-                children[look.tobytes()] = (float(score), child)
-        best = sorted(children.values(), key=lambda pair: pair[0])[: max(count, len(parents))]
-        schedules, scores = [child for _, child in best], np.array([score for score, _ in best])
-    return schedules[:count]
+    born: dict[bytes, tuple[SolverSchedule, FloatArray]] = {}
+    while len(born) < _CHILDREN * count:
+        child = _child(rng, space, schedules, values)
+        look = features(child, space.nfe)
+        if look.tobytes() not in known:
+            born[look.tobytes()] = (child, look)
+    listed = list(born.values())
+    scores = predict(np.array([look for _, look in listed]))
+    return [listed[i][0] for i in np.argsort(scores, kind="stable")[:count]]
 
 
 def _child(rng: Generator, space: Space, schedules: list[SolverSchedule], scores: FloatArray) -> SolverSchedule:

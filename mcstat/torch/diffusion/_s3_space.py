@@ -35,7 +35,7 @@ class Space:
 
     def presets(self) -> dict[str, SolverSchedule]:
         """The published solvers, uniform in lambda and in time."""
-        found = {}
+        found: dict[str, SolverSchedule] = {}
         for kind in ("logsnr", "time"):
             times = (float(self.noise.t_of_lam(lam)) for lam in (self.start, self.end))
             grid = make_grid(self.noise, self.nfe, kind, *times)
