@@ -6,6 +6,7 @@ import torch
 
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.torch.diffusion import (
+    Denoiser,
     S3Search,
     SolverSchedule,
     StepConfig,
@@ -135,6 +136,24 @@ def test_estimate_has_the_error_of_the_rows():
     assert est.diagnostics["best preset"] in space(5).presets()
     assert float(est) < est.diagnostics["best preset's"]
     assert est.names == ("rmse",)
+
+
+def test_finished_work_answers_after_an_interrupt():
+    d, x = eight_modes(), noise(1200)
+    calls = []
+
+    def network(x, t):
+        calls.append(len(x))
+        if len(calls) == 4 * 30:
+            raise KeyboardInterrupt
+        return d.eps(x, float(t[0]))
+
+    search = S3Search(4, **SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(Denoiser(network, d.schedule), x, truth(d, x))
+    assert 14 <= search.n_evaluations_ < 40
+    assert search.estimate().warnings == (f"interrupted: {search.n_evaluations_} of 40 schedules were run",)
+    assert search.best_value_ == min(trial.value for trial in search.history_)
 
 
 def test_mmd_wants_data():

@@ -148,8 +148,9 @@ def ranks(found: dict[int, S3Search], quick: bool) -> ClaimTable:
             rows.append(
                 Claim(
                     name=f"tau of {predictor} on {kind}",
-                    setting=f"{SETTING}, {len(said)} schedules of {nfe} questions", source=f"{SOURCE}, row 2", published="high", measured=tau, mcse=error,
-                    band=(float(np.nextafter(0.4, 1.0)), 1.0) if kind == "both" else None, unit="Kendall's tau",
+                    setting=f"{SETTING}, {len(said)} schedules of {nfe} questions", source=f"{SOURCE}, row 2",
+                    published="high", measured=tau, mcse=error, unit="Kendall's tau",
+                    band=(float(np.nextafter(0.4, 1.0)), 1.0) if kind == "both" else None,
                 )
             )  # fmt: skip
     return ClaimTable(rows)

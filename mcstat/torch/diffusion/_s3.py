@@ -205,10 +205,16 @@ class S3Search(Estimator):
             self._trials: list[Trial] = []
             run = partial(_run, copy.copy(denoiser), x[0], target[0], _METRICS[self.metric])
             self._tau = np.nan
-            self._first_population(space, run)
-            getattr(self, f"_search_{self.strategy}")(space, run)
-            self._keep(denoiser, x[1], target[1])
-        self._seconds = perf_counter() - started
+            searches = {"s3": self._search_s3, "evolution": self._search_evolution, "random": self._search_random}
+            try:
+                self._first_population(space, run)
+                searches[self.strategy](space, run)
+            except KeyboardInterrupt:
+                # What was run answers, if the presets are in it.
+                if self._trials:
+                    self._keep(denoiser, x[1], target[1], perf_counter() - started)
+                raise
+            self._keep(denoiser, x[1], target[1], perf_counter() - started)
         return self
 
     def _search_s3(self, space: Space, run: Callable[[SolverSchedule], float]) -> None:
@@ -319,7 +325,7 @@ class S3Search(Estimator):
             raise InvalidData(f"{name} must have at least 2 rows for the search and 2 for the validation, got {n}")
         return [torch.from_numpy(part) for part in np.split(rng.permutation(n), [n - held])]
 
-    def _keep(self, denoiser: BaseDenoiser, x: torch.Tensor, target: torch.Tensor) -> None:
+    def _keep(self, denoiser: BaseDenoiser, x: torch.Tensor, target: torch.Tensor, seconds: float) -> None:
         """The best schedule, and what it and the best preset do on noise that the search has not seen."""
         best = self._best(1)[0]
         preset = min((one for one in self._trials if one.origin not in ("random", "evolved")), key=_value)
@@ -330,9 +336,12 @@ class S3Search(Estimator):
             "best preset": preset.origin,
             "best preset's": float(metric(_samples(denoiser, x, preset.schedule), target)),
         }
+        self._seconds = seconds
         self.best_schedule_, self.best_value_ = best.schedule, best.value
         self.history_, self.predictor_rank_corr_ = self._trials, self._tau
         self.n_evaluations_ = len(self._trials)
+        short = self.n_evaluations_ < self.n_evaluations
+        self._notes = (f"interrupted: {self.n_evaluations_} of {self.n_evaluations} schedules were run",) * short
         self.n_calls_ = self.nfe * self.n_evaluations_
 
     def _make_estimate(self) -> Estimate:
@@ -344,6 +353,7 @@ class S3Search(Estimator):
             estimand="the best schedule's metric on noise that the search has not seen",
             method=type(self).__name__,
             diagnostics=dict(self._diagnostics),
+            warnings=self._notes,
             info={
                 "parameters": self._settings(),
                 "entropy": entropy_of(self._root),
