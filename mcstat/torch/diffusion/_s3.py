@@ -121,8 +121,8 @@ class S3Search(Estimator):
     -----
     ``n_evaluations`` times ``nfe`` questions on the search's noise, 1000 for the reference where it is not given, and
     O(n_evaluations^3) a stage for the Gaussian process. With few trajectories the schedule found fits these and not
-    others: take at least 500 points in the plane for the search. The metric on them is minimised; a smaller one on new
-    noise is what :meth:`estimate` shows, beside the best published solver's in its diagnostics.
+    others: take at least 500 points in the plane for the search. :meth:`estimate` is of noise that the search has not
+    seen; its diagnostics hold what the best published solver does there.
 
     References
     ----------
@@ -350,7 +350,7 @@ class S3Search(Estimator):
             std_error=self._validated.std_error,
             names=self._validated.names,
             kind="monte_carlo",
-            estimand="the best schedule's metric on noise that the search has not seen",
+            estimand="the best schedule's metric on new noise",
             method=type(self).__name__,
             diagnostics=dict(self._diagnostics),
             warnings=self._notes,
@@ -378,9 +378,10 @@ def _run(
 ) -> float:
     """A schedule's metric; inf where it leaves the numbers."""
     try:
-        return float(metric(_samples(denoiser, x, schedule), target))
+        value = float(metric(_samples(denoiser, x, schedule), target))
     except FloatingPointError:
         return np.inf
+    return value if np.isfinite(value) else np.inf
 
 
 def _children(
