@@ -3,7 +3,7 @@
 ``python -m validation.torch.usf [--quick]``
 
 Every search runs on 1024 points (quick 256) of its own seed; what it finds is compared on 4000 other points (quick
-500) with the published solvers of its first population, each of which is run there too: the best of them there is
+300) with the published solvers of its first population, each of which is run there too: the best of them there is
 the one to beat.
 """
 
@@ -44,20 +44,20 @@ SEARCHES = {
 @cache
 def validation_points(quick: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise that no search has seen, and where the ODE takes it."""
-    x = noise(500 if quick else 4000, seed=1_000_003)
-    return x, reference(eight_modes(), x, 300 if quick else 4000)
+    x = noise(300 if quick else 4000, seed=1_000_003)
+    return x, reference(eight_modes(), x, 200 if quick else 4000)
 
 
 @cache
 def search_points(seed: int, quick: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """A search's own noise and reference; half of it is for the search's own estimate."""
     x = noise(512 if quick else 2048, seed=seed)
-    return x, reference(eight_modes(), x, 300 if quick else 1000)
+    return x, reference(eight_modes(), x, 200 if quick else 1000)
 
 
 def search(nfe: int, seed: int, quick: bool, n_jobs: int = 1, **settings: str) -> S3Search:
     """A fitted search of equal evaluations."""
-    sizes = {"n_evaluations": 30, "population_size": 20, "n_stages": 2} if quick else {"n_evaluations": N_EVALUATIONS}
+    sizes = {"n_evaluations": 24, "population_size": 16, "n_stages": 2} if quick else {"n_evaluations": N_EVALUATIONS}
     made = S3Search(nfe, random_state=seed, n_jobs=n_jobs, verbose=False, **sizes, **settings)
     with warnings.catch_warnings():
         # Few points are what --quick is about.
