@@ -181,6 +181,14 @@ MUST_REFUSE = {
     "bias": ["?", [np.nan], [[0.0]], 0.5],
     "lift": ["?", [np.nan], [[0.0]], 0.5],
     "kappa_clip": ["?", 0.0, -1.0, np.nan, True, []],
+    "nfe": ["?", 1, -3, 0.5, np.nan, True, None, []],
+    "metric": NONSENSE,
+    "predictor": NONSENSE,
+    "population_size": ["?", 0, -3, 0.5, np.nan, True, None, []],
+    "n_stages": ["?", 0, -3, 0.5, np.nan, True, None, []],
+    "validation": ["?", 0.0, 1.0, np.nan, None, True, []],
+    "t_start": ["?", -1.0, np.nan, True, []],
+    "t_end": ["?", -1.0, np.nan, True, []],
 }
 
 

@@ -15,6 +15,8 @@ from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
 from ._momentum import GHVB, PLMS, HeavyBall, stability_region
 from ._reference import convergence_order, reference_solution
 from ._sample import DiffusionResult, add_noise, initial_noise, invert, sample
+from ._s3 import S3Search
+from ._sample import DiffusionResult, add_noise, invert, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
 from ._statistics import EMS, estimate_ems
@@ -24,6 +26,8 @@ from ._thresholds import DynamicThreshold, StaticThreshold
 from ._time_shift import EpsilonScaling, TimeShift
 from ._train import digits_data, load_denoiser, save_denoiser, train_denoiser
 from ._unipc import UniPC
+from ._usf import USFSolver
+from ._usf_schedule import SolverSchedule, StepConfig
 from ._v3 import DPMSolverV3
 
 __all__ = [
@@ -58,14 +62,18 @@ __all__ = [
     "Heun",
     "Multistep",
     "NoiseSchedule",
+    "S3Search",
     "SinglestepDPMSolver",
     "Solver",
+    "SolverSchedule",
     "State",
     "StaticThreshold",
+    "StepConfig",
     "SuperDiff",
     "Table",
     "TabularMaskedModel",
     "TimeShift",
+    "USFSolver",
     "UniPC",
     "VPCosine",
     "VPDiscrete",
