@@ -14,9 +14,8 @@ from ._masked_models import TabularMaskedModel, masked_nelbo, sentence_entropy
 from ._metrics import mmd2, mode_coverage, ode_error, sliced_wasserstein
 from ._momentum import GHVB, PLMS, HeavyBall, stability_region
 from ._reference import convergence_order, reference_solution
-from ._sample import DiffusionResult, add_noise, initial_noise, invert, sample
 from ._s3 import S3Search
-from ._sample import DiffusionResult, add_noise, invert, sample
+from ._sample import DiffusionResult, add_noise, initial_noise, invert, sample
 from ._schedules import EDM, VE, FlowMatching, NoiseSchedule, VPCosine, VPDiscrete, VPLinear
 from ._solvers import DDIM, Euler, Heun, Multistep, Solver, State, Table
 from ._statistics import EMS, estimate_ems
