@@ -207,7 +207,8 @@ class SolverSchedule:
             raise InvalidData("text must hold t, lam, alpha and sigma of equal lengths")
         if columns["sigma"][-1] == 0.0:
             columns["lam"][-1] = np.inf
-        return cls(steps, Grid(*(columns[name] for name in _COLUMNS)))
+        t, lam, alpha, sigma = (columns[name] for name in _COLUMNS)
+        return cls(steps, Grid(t, lam, alpha, sigma))
 
     def __repr__(self) -> str:
         return f"SolverSchedule({len(self.steps)} steps of orders {self.orders}, {self.nfe} questions)"
