@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from mcstat.causal._folds import Folds
 from mcstat.causal._grams import Columns, Moments, block_moments
 from mcstat.causal._linear import FoldSolver
+from mcstat.causal._row_kernels import add_by_group
+from mcstat.core.checks import frozen_view
 
 __all__ = ["cross_fit_absorbed", "encode_units", "group_means"]
 
@@ -23,10 +25,10 @@ def group_means(values: FloatArray, codes: IntArray, weights: FloatArray, n_grou
     """Weighted means (n_groups, ...) of values (n, ...) in each group; zero where a group has no weight."""
     total = np.bincount(codes, weights, minlength=n_groups)
     safe = np.where(total > 0, total, 1.0)
-    if values.ndim == 1:
-        return np.asarray(np.bincount(codes, weights * values, minlength=n_groups) / safe)
-    sums = [np.bincount(codes, weights * column, minlength=n_groups) for column in values.T]
-    return np.column_stack(sums) / safe[:, None] if sums else np.zeros((n_groups, 0))
+    sums = np.zeros((n_groups, *values.shape[1:]))
+    columns = values[:, None] if values.ndim == 1 else values
+    add_by_group(*(frozen_view(array) for array in (columns, weights, codes)), sums.reshape(n_groups, columns.shape[1]))
+    return np.asarray(sums / (safe if values.ndim == 1 else safe[:, None]))
 
 
 def cross_fit_absorbed(

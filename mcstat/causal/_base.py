@@ -122,7 +122,8 @@ class DoubleML(Estimator):
     def _keep_rows(self, sample: Sample, repetitions: Sequence[Repetition], solutions: Sequence[Solution]) -> None:
         first, solution = repetitions[0], solutions[0]
         self.residuals_y_ = sample.spread(first.scores[0].e)
-        self.residuals_d_ = sample.spread(np.hstack([score.V for score in first.scores]))
+        V = [score.V for score in first.scores]
+        self.residuals_d_ = sample.spread(V[0] if len(V) == 1 else np.hstack(V))
         predictions = first.learnt.predictions
         if "y" in predictions:
             self.predictions_y_ = sample.spread(predictions["y"][:, 0])
@@ -134,9 +135,9 @@ class DoubleML(Estimator):
         for r, one in enumerate(repetitions):
             self.folds_[r, sample.rows] = one.of_row
         # Rows left out have no part in the error. Several splittings: the mean of their parts.
+        self._parts = solution.parts if len(solutions) == 1 else np.mean([s.parts for s in solutions], axis=0)
         self._influence = np.zeros((sample.n_input, len(solution.theta)))
-        self._influence[sample.rows] = sample.n_input * np.mean([s.parts for s in solutions], axis=0)
-        self._parts = self._influence[sample.rows] / sample.n_input
+        self._influence[sample.rows] = sample.n_input * self._parts
         self._scores = tuple(one.scores for one in repetitions)
         self._solutions = tuple(solutions)
 

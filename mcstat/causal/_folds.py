@@ -14,6 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from mcstat.causal._panel_data import codes_of
 from mcstat.core.errors import InvalidData, InvalidParameter
 
 __all__ = ["SPLITTERS", "Folds", "given_folds", "make_folds", "restrict"]
@@ -121,12 +122,10 @@ def given_folds(folds: Any, n_rows: int) -> Folds:
         Wrong length, an empty training or test set, a row tested twice or never.
     """
     if not _is_pairs(folds):
-        import pandas as pd
-
         labels = np.asarray(folds)
         if labels.shape != (n_rows,):
             raise InvalidData(f"folds must hold one label a row, ({n_rows},), got shape {labels.shape}")
-        codes = pd.factorize(labels, sort=True)[0].astype(np.int64)
+        codes = codes_of("folds", labels, n_rows)[0]
         if codes.max() < 1:
             raise InvalidData("folds must hold at least 2 labels, got 1: no row would be left to learn from")
         return _simple(codes, int(codes.max()) + 1)
@@ -158,7 +157,7 @@ def _is_pairs(folds: Any) -> bool:
 
 def _simple(labels: IntArray, n_folds: int) -> Folds:
     tested = np.eye(n_folds, dtype=bool)
-    return Folds(labels.astype(np.int64), tested, ~tested)
+    return Folds(labels.astype(np.int64, copy=False), tested, ~tested)
 
 
 def _deal(sizes: Any, n_folds: int, rng: Generator, what: str) -> IntArray:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Columns", "Moments", "Standardised", "block_moments"]
+from mcstat.causal._row_kernels import gather_rows
+from mcstat.core.checks import frozen_view
+
+__all__ = ["Columns", "Moments", "Standardised", "as_they_are", "block_moments"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -21,6 +24,11 @@ Columns = Callable[[FloatArray], FloatArray]
 # Rows turned into columns at a time: their block stays in the processor's second cache.
 _BLOCK_BYTES = 1 << 20
 _SHIFT_ROWS = 256
+
+
+def as_they_are(Z: FloatArray) -> FloatArray:
+    """Features as columns."""
+    return Z
 
 
 @dataclass(frozen=True)
@@ -136,17 +144,29 @@ def block_moments(
     sample = np.flatnonzero(counted)
     sample = sample[:: max(1, len(sample) // _SHIFT_ROWS)]
     shift = np.concatenate([columns(Z[sample]).mean(axis=0), targets[sample].mean(axis=0)])
-    sums, counts = np.zeros((n_blocks, len(shift) + 1, len(shift) + 1)), np.zeros(n_blocks)
+    sums = np.zeros((n_blocks, len(shift) + 1, len(shift) + 1))
+    counts = np.bincount(blocks, counted, minlength=n_blocks)
     weighted = bool(np.any(weights[counted] != 1.0))
     for block in range(n_blocks):
         inside = np.flatnonzero((blocks == block) & counted)
-        counts[block] = len(inside)
         for start in range(0, len(inside), size):
-            # Taken, not indexed: NumPy gathers whole rows several times faster so.
             rows = inside[start : start + size]
-            wide = np.empty((len(rows), len(shift) + 1))
-            wide[:, 0] = 1.0
-            np.subtract(columns(Z.take(rows, axis=0)), shift[:p], out=wide[:, 1 : 1 + p])
-            np.subtract(targets.take(rows, axis=0), shift[p:], out=wide[:, 1 + p :])
+            wide = _shifted_rows(columns, Z, targets, shift, rows)
             sums[block] += wide.T @ (wide * weights[rows, None] if weighted else wide)
     return Moments(sums, counts, shift, p)
+
+
+def _shifted_rows(
+    columns: Columns, Z: FloatArray, targets: FloatArray, shift: FloatArray, rows: IntArray
+) -> FloatArray:
+    """[1, columns, targets] of some rows, less the shift."""
+    wide = np.empty((len(rows), len(shift) + 1))
+    if columns is as_they_are:
+        gather_rows(*(frozen_view(array) for array in (Z, targets, shift, rows)), wide)
+        return wide
+    p = len(shift) - targets.shape[1]
+    wide[:, 0] = 1.0
+    # Taken, not indexed: NumPy gathers whole rows several times faster so.
+    np.subtract(columns(Z.take(rows, axis=0)), shift[:p], out=wide[:, 1 : 1 + p])
+    np.subtract(targets.take(rows, axis=0), shift[p:], out=wide[:, 1 + p :])
+    return wide

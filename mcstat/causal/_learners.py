@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mcstat.causal._absorbed import cross_fit_absorbed, encode_units
 from mcstat.causal._folds import Folds
+from mcstat.causal._grams import Columns, as_they_are
 from mcstat.causal._linear import cross_fit, lasso, least_squares, ridge
 from mcstat.causal._series import cross_fit_series, main_columns
 from mcstat.core.errors import InvalidData, InvalidParameter
@@ -151,16 +152,12 @@ class _Gram(Learner):
                 design.Z, design.linear, design.between, task.targets, weights, task.folds, rng
             )
             return Fitted(predictions)
-        columns = _as_they_are
+        columns: Columns = as_they_are
         if self.name in ("series", "splines"):
             budget = max(1, min(300, len(design.Z) // 10))
             columns = main_columns(design.Z, design.linear, design.between, weights, budget)
         run = partial(cross_fit_absorbed, unit=design.unit) if design.absorb else cross_fit
         return Fitted(run(columns, design.Z, task.targets, weights, task.folds, solver))
-
-
-def _as_they_are(Z: FloatArray) -> FloatArray:
-    return Z
 
 
 class _ByFold(Learner):

@@ -93,7 +93,7 @@ def learn(
             groups.setdefault(one.key(), []).append(one)
     for group in groups.values():
         first = group[0]
-        targets = np.hstack([one.targets for one in group])
+        targets = first.targets if len(group) == 1 else np.hstack([one.targets for one in group])
         task = Task(first.design, targets, first.weights, folds, seed, n_jobs, first.probabilities, store)
         fitted = make_learner(first.argument, first.learner).cross_fit(task)
         stop = 0

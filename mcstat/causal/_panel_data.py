@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ __all__ = ["Panel", "codes_of", "read_columns", "read_panel", "read_weights", "s
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 _SHOWN = 5
+# Integer labels from a range at most so many times their number are coded by counting.
+_DENSE = 4
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def read_panel(
         cluster=cluster_codes, group=group, group_labels=tuple(str(label) for label in labels),
         rows=np.arange(n), n_input=n,
         all_clusters=cluster_codes, treatments=treatments, covariates=names, named=named,
-        sample_id=sample_name(outcome, unit_codes, period),
+        sample_id=sample_name(outcome, unit_codes * (int(period.max()) + 1) + period),
     )  # fmt: skip
     return panel.take(kept)
 
@@ -172,18 +174,30 @@ def codes_of(name: str, labels: Any, n: int) -> tuple[IntArray, Any]:
         values = values.astype(np.float64) if values.dtype.itemsize > 8 else values
     if isinstance(values, np.ndarray) and values.dtype.kind == "c":
         raise TypeError(f"{name} must hold labels, got complex numbers")
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        low, high = int(values.min(initial=0)), int(values.max(initial=0))
+        if high - low <= _DENSE * n:
+            return _dense_codes((values - values.dtype.type(low)).astype(np.int64, copy=False), low)
     codes, found = pd.factorize(values, sort=True, use_na_sentinel=True)
     if np.any(codes < 0) or (isinstance(values, np.ndarray) and values.dtype.kind == "f" and np.isinf(values).any()):
         raise InvalidData(f"{name} must be finite and not missing, got {int(np.sum(codes < 0))} missing label(s)")
-    return codes.astype(np.int64), found
+    return codes.astype(np.int64, copy=False), found
+
+
+def _dense_codes(values: IntArray, low: int) -> tuple[IntArray, IntArray]:
+    """The same for integers from a range that is not much longer than they are, many times faster."""
+    seen = np.bincount(values) > 0
+    codes = values if seen.all() else (np.cumsum(seen) - 1)[values]
+    return codes, np.flatnonzero(seen) + low
 
 
 def sample_name(*columns: NDArray[Any]) -> str:
     """A name that samples share exactly if they hold the same rows."""
-    digest = blake2b(digest_size=8)
+    # Processors have instructions for this one: three times as fast as blake2b.
+    digest = sha256()
     for column in columns:
-        digest.update(np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()
+        digest.update(np.ascontiguousarray(column).view(np.uint8))
+    return digest.hexdigest()[:16]
 
 
 def _from_index(y: Any, d: Any, X: Any) -> tuple[Any, Any]:
@@ -242,6 +256,8 @@ def _finite_rows(columns: Sequence[tuple[str, FloatArray, tuple[str, ...]]], mis
 
 def _refuse_repeats(unit: IntArray, period: IntArray, rows: IntArray) -> None:
     key = unit * (int(period.max()) + 1) + period
+    if int(key.max()) <= _DENSE * len(key) and np.bincount(key).max() == 1:
+        return
     order = np.argsort(key, kind="stable")
     again = np.flatnonzero(np.diff(key[order]) == 0)
     if len(again):

@@ -359,6 +359,8 @@ class PanelDML(Instrumented, PartiallyLinear):
 
 def _nests(cluster: IntArray, unit: IntArray) -> bool:
     """Whether every unit lies in one cluster."""
+    if cluster is unit:
+        return True
     order = np.argsort(unit, kind="stable")
     same_unit = np.diff(unit[order]) == 0
     return not np.any(same_unit & (np.diff(cluster[order]) != 0))

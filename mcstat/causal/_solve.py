@@ -104,6 +104,8 @@ def solve(score: Score, of_row: IntArray, dml: str) -> Solution:
 def solve_all(scores: Sequence[Score], of_row: IntArray, dml: str) -> Solution:
     """Solve scores on the same rows that have no theta in common, side by side."""
     found = [solve(score, of_row, dml) for score in scores]
+    if len(found) == 1:
+        return found[0]
     return Solution(
         np.concatenate([one.theta for one in found]),
         np.hstack([one.parts for one in found]),
