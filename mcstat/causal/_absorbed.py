@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from mcstat.causal._folds import Folds
 from mcstat.causal._grams import Columns, Moments, block_moments
 from mcstat.causal._linear import FoldSolver
-from mcstat.causal._row_kernels import add_by_group
+from mcstat.causal._row_kernels import average_groups, expand_groups, subtract_groups
 from mcstat.core.checks import frozen_view
 
-__all__ = ["cross_fit_absorbed", "encode_units", "group_means"]
+__all__ = ["beside_groups", "cross_fit_absorbed", "encode_units", "group_means", "within_groups"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -23,12 +23,27 @@ _ENCODING_PARTS = 5
 
 def group_means(values: FloatArray, codes: IntArray, weights: FloatArray, n_groups: int) -> FloatArray:
     """Weighted means (n_groups, ...) of values (n, ...) in each group; zero where a group has no weight."""
-    total = np.bincount(codes, weights, minlength=n_groups)
-    safe = np.where(total > 0, total, 1.0)
-    sums = np.zeros((n_groups, *values.shape[1:]))
-    columns = values[:, None] if values.ndim == 1 else values
-    add_by_group(*(frozen_view(array) for array in (columns, weights, codes)), sums.reshape(n_groups, columns.shape[1]))
-    return np.asarray(sums / (safe if values.ndim == 1 else safe[:, None]))
+    columns = values.reshape(len(values), -1)
+    means = np.zeros((n_groups, columns.shape[1]))
+    average_groups(*(frozen_view(array) for array in (columns, weights, codes)), means)
+    return means.reshape(n_groups, *values.shape[1:])
+
+
+def within_groups(values: FloatArray, codes: IntArray, weights: FloatArray, n_groups: int) -> FloatArray:
+    """Values (n, ...) less the weighted means of their groups."""
+    columns = values.reshape(len(values), -1)
+    means, out = np.zeros((n_groups, columns.shape[1])), np.empty(columns.shape)
+    rows = frozen_view(columns), frozen_view(codes)
+    average_groups(rows[0], frozen_view(weights), rows[1], means)
+    subtract_groups(*rows, frozen_view(means), out)
+    return out.reshape(values.shape)
+
+
+def beside_groups(values: FloatArray, table: FloatArray, codes: IntArray) -> FloatArray:
+    """Rows of values (n, k), each beside its group's row of the table (n_groups, l)."""
+    out = np.empty((len(values), values.shape[1] + table.shape[1]))
+    expand_groups(*(frozen_view(array) for array in (values, codes, table)), out)
+    return out
 
 
 def cross_fit_absorbed(
@@ -51,8 +66,7 @@ def cross_fit_absorbed(
     for k in range(folds.n_folds):
         train = folds.training_rows(k) & (weights > 0)
         w = np.where(train, weights, 0.0)
-        inner = W - group_means(W, unit, w, n_units)[unit]
-        moved = targets - group_means(targets, unit, w, n_units)[unit]
+        inner, moved = within_groups(W, unit, w, n_units), within_groups(targets, unit, w, n_units)
         moments = block_moments(lambda rows: rows, inner, moved, w, folds.blocks, folds.n_blocks)
         solve = make(moments, Folds(folds.blocks, folds.test[k : k + 1], folds.train[k : k + 1]))
         at, slopes = solve(0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mcstat.causal._absorbed import group_means
+from mcstat.causal._absorbed import beside_groups, group_means, within_groups
 from mcstat.causal._learners import Design
 from mcstat.causal._panel_data import Panel
 from mcstat.core.errors import InvalidData, InvalidParameter
@@ -108,27 +108,30 @@ def _correlated(
 ) -> tuple[Design, Design]:
     """Unit means as features beside the covariates: correlated random effects."""
     smooth = np.flatnonzero(~linear)
-    means = group_means(part.X, part.unit, part.weights, part.n_units).take(part.unit, axis=0)
-    of_d = group_means(part.D, part.unit, part.weights, part.n_units).take(part.unit, axis=0)
-    beside, labels = [X[:, smooth], means], [names[j] for j in smooth] + [f"{n} (mean)" for n in part.covariates]
-    counts = np.bincount(part.unit, minlength=part.n_units)[part.unit].astype(np.float64)
-    if np.ptp(counts) > 0:
-        beside.append(counts[:, None])
+    of_units = [_unit_means(part, part.X)]
+    labels = [names[j] for j in smooth] + [f"{n} (mean)" for n in part.covariates]
+    counts = np.bincount(part.unit, minlength=part.n_units)
+    if np.ptp(counts[counts > 0]) > 0:
+        of_units.append(counts[:, None].astype(np.float64))
         labels.append("periods observed")
     dummies = X[:, linear]
     named = [names[j] for j in np.flatnonzero(linear)]
 
     def design(with_treatment: bool) -> Design:
-        extra = [of_d] if with_treatment else []
-        columns = [*beside, *extra, dummies]
+        extra = [_unit_means(part, part.D)] if with_treatment else []
+        Z = beside_groups(X[:, smooth] if dummies.size else X, np.hstack([*of_units, *extra]), part.unit)
         words = labels + ([f"{n} (mean)" for n in part.treatments] if with_treatment else []) + named
         flags = np.zeros(len(words), dtype=bool)
         flags[len(words) - dummies.shape[1] :] = True
         between = ~flags & (np.arange(len(words)) >= len(smooth))
-        return _design(part, np.hstack(columns), words, flags, False, between)
+        return _design(part, np.hstack([Z, dummies]) if dummies.size else Z, words, flags, False, between)
 
     for_y = design(approach == "cre_mundlak")
     return for_y, (for_y if approach == "cre" else design(True))
+
+
+def _unit_means(part: Panel, values: FloatArray) -> FloatArray:
+    return group_means(values, part.unit, part.weights, part.n_units)
 
 
 def _design(
@@ -170,7 +173,7 @@ def _demeaner(part: Panel, two_way: bool) -> Demean:
     n_units, n_periods = part.n_units, int(part.period.max()) + 1
 
     def demean(values: FloatArray) -> FloatArray:
-        out = values - group_means(values, unit, weights, n_units).take(unit, axis=0)
+        out = within_groups(values, unit, weights, n_units)
         if not two_way:
             return out
         for _ in range(_PROJECTIONS):
@@ -235,9 +238,8 @@ def _without_constant(
 def _check_variation(panel: Panel) -> None:
     if np.bincount(panel.unit).max() == 1:
         raise InvalidData("unit must have several periods a unit, got one each; use approach='pooled' or PLR")
-    within = panel.D - group_means(panel.D, panel.unit, np.ones(panel.n), panel.n_units).take(panel.unit, axis=0)
-    total = panel.D - panel.D.mean(axis=0)
-    fixed = (within**2).sum(axis=0) <= 1e-20 * np.maximum((total**2).sum(axis=0), (panel.D**2).sum(axis=0))
+    within = within_groups(panel.D, panel.unit, np.ones(panel.n), panel.n_units)
+    fixed = (within**2).sum(axis=0) <= 1e-20 * (panel.D**2).sum(axis=0)
     if fixed.any():
         raise InvalidData(
             f"treatment does not vary within units: {[panel.treatments[j] for j in np.flatnonzero(fixed)]}"

@@ -62,11 +62,11 @@ class Sample:
     estimand: str
     sample_id: str
 
-    def spread(self, values: FloatArray) -> FloatArray:
-        """Values of the rows used, (m, ...), in the order of the input, NaN elsewhere."""
+    def spread(self, values: NDArray[Any], missing: float = np.nan) -> NDArray[Any]:
+        """Values of the rows used, (m, ...), in the order of the input, ``missing`` elsewhere."""
         if len(self.rows) == self.n_input:
             return values.copy()
-        out = np.full((self.n_input, *values.shape[1:]), np.nan)
+        out = np.full((self.n_input, *values.shape[1:]), missing, dtype=values.dtype)
         out[self.rows] = values
         return out
 
@@ -131,13 +131,10 @@ class DoubleML(Estimator):
             self.predictions_d_ = sample.spread(predictions["d"])
         self.scores_ = sample.spread(solution.psi)
         self.cluster_scores_ = cluster_sums(solution.psi, sample.cluster)
-        self.folds_ = np.full((len(repetitions), sample.n_input), -1)
-        for r, one in enumerate(repetitions):
-            self.folds_[r, sample.rows] = one.of_row
+        self.folds_ = np.stack([sample.spread(one.of_row, -1) for one in repetitions])
         # Rows left out have no part in the error. Several splittings: the mean of their parts.
         self._parts = solution.parts if len(solutions) == 1 else np.mean([s.parts for s in solutions], axis=0)
-        self._influence = np.zeros((sample.n_input, len(solution.theta)))
-        self._influence[sample.rows] = sample.n_input * self._parts
+        self._influence = sample.n_input * sample.spread(self._parts, 0.0)
         self._scores = tuple(one.scores for one in repetitions)
         self._solutions = tuple(solutions)
 

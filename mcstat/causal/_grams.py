@@ -146,7 +146,7 @@ def block_moments(
     shift = np.concatenate([columns(Z[sample]).mean(axis=0), targets[sample].mean(axis=0)])
     sums = np.zeros((n_blocks, len(shift) + 1, len(shift) + 1))
     counts = np.bincount(blocks, counted, minlength=n_blocks)
-    weighted = bool(np.any(weights[counted] != 1.0))
+    weighted = bool(np.any(counted & (weights != 1.0)))
     for block in range(n_blocks):
         inside = np.flatnonzero((blocks == block) & counted)
         for start in range(0, len(inside), size):

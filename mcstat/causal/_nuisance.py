@@ -110,9 +110,9 @@ def learn(
 
 def _judged(one: Nuisance, predictions: FloatArray) -> Learnt:
     """Out-of-fold R^2 and root mean squared error, over the rows that could be learnt from."""
-    w = one.weights / one.weights.sum()
-    mse = w @ (one.targets - predictions) ** 2
-    variance = w @ (one.targets - w @ one.targets) ** 2
+    w, total = one.weights, one.weights.sum()
+    mse = w @ (one.targets - predictions) ** 2 / total
+    variance = w @ (one.targets - w @ one.targets / total) ** 2 / total
     r2 = 1.0 - mse / np.where(variance > 0, variance, np.nan)
     return Learnt(
         {one.name: predictions},

@@ -256,7 +256,7 @@ def _finite_rows(columns: Sequence[tuple[str, FloatArray, tuple[str, ...]]], mis
 
 def _refuse_repeats(unit: IntArray, period: IntArray, rows: IntArray) -> None:
     key = unit * (int(period.max()) + 1) + period
-    if int(key.max()) <= _DENSE * len(key) and np.bincount(key).max() == 1:
+    if key.max() <= _DENSE * len(key) and np.bincount(key).max() == 1:
         return
     order = np.argsort(key, kind="stable")
     again = np.flatnonzero(np.diff(key[order]) == 0)

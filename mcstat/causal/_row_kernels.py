@@ -1,5 +1,7 @@
 """Passes over the rows of a narrow table, where NumPy's inner loops of a few columns cost more than the arithmetic."""
 
+import numpy as np
+
 from mcstat.kernels._jit import kernel
 
 
@@ -18,7 +20,7 @@ def gather_rows(Z, targets, shift, rows, out):
 
 @kernel
 def predict_linear(Z, fold, intercepts, slopes, out):
-    """out (n, m) by intercepts (K, m) and slopes (K, m, p) of each row's fold."""
+    """Fill out (n, m) by intercepts (K, m) and slopes (K, m, p) of each row's fold."""
     for i in range(len(Z)):
         k = fold[i]
         for target in range(out.shape[1]):
@@ -29,8 +31,33 @@ def predict_linear(Z, fold, intercepts, slopes, out):
 
 
 @kernel
-def add_by_group(values, weights, codes, sums):
-    """Add weighted rows of values (n, k) to the row of sums (G, k) that codes (n,) say."""
+def average_groups(values, weights, codes, means):
+    """Weighted means of the rows of values (n, k) in each group, into means (G, k) of zeros; 0 without weight."""
+    totals = np.zeros(len(means))
+    for i in range(len(values)):
+        totals[codes[i]] += weights[i]
+        for j in range(values.shape[1]):
+            means[codes[i], j] += weights[i] * values[i, j]
+    for group in range(len(means)):
+        if totals[group] > 0.0:
+            for j in range(means.shape[1]):
+                means[group, j] /= totals[group]
+
+
+@kernel
+def expand_groups(values, codes, table, out):
+    """Fill out (n, k + l) with the rows of values (n, k), each beside its group's row of table (G, l)."""
+    k = values.shape[1]
+    for i in range(len(values)):
+        for j in range(k):
+            out[i, j] = values[i, j]
+        for j in range(table.shape[1]):
+            out[i, k + j] = table[codes[i], j]
+
+
+@kernel
+def subtract_groups(values, codes, means, out):
+    """Fill out (n, k) with values (n, k) less the means (G, k) of their groups."""
     for i in range(len(values)):
         for j in range(values.shape[1]):
-            sums[codes[i], j] += weights[i] * values[i, j]
+            out[i, j] = values[i, j] - means[codes[i], j]

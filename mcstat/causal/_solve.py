@@ -97,7 +97,11 @@ def solve(score: Score, of_row: IntArray, dml: str) -> Solution:
             rows = of_row == k
             thetas.append(np.linalg.solve(weighted[rows].T @ score.R[rows], weighted[rows].T @ score.e[rows]))
         theta = np.asarray(np.mean(thetas, axis=0))
-    psi = weighted * (score.e - score.R @ theta)[:, None]
+    rest = score.e
+    # Column by column: BLAS is many times slower on matrices of one.
+    for effect, column in zip(theta, score.R.T, strict=True):
+        rest = rest - effect * column
+    psi = weighted * rest[:, None]
     return Solution(theta, np.asarray(psi @ np.linalg.inv(bread).T), psi)
 
 
@@ -125,7 +129,8 @@ def refuse_explained(
 
 
 def _check_bread(bread: FloatArray, score: Score) -> None:
-    size = np.sqrt(np.outer(score.w @ score.V**2, score.w @ score.R**2))
+    of_V = np.diag(bread) if score.R is score.V else score.w @ score.V**2
+    size = np.sqrt(np.outer(of_V, of_V if score.R is score.V else score.w @ score.R**2))
     scaled = bread / np.where(size > 0, size, 1.0)
     if not np.isfinite(scaled).all() or np.linalg.svd(scaled, compute_uv=False)[-1] <= _NOTHING_LEFT:
         raise InvalidData(
