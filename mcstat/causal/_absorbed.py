@@ -25,7 +25,7 @@ def group_means(values: FloatArray, codes: IntArray, weights: FloatArray, n_grou
     """Weighted means (n_groups, ...) of values (n, ...) in each group; zero where a group has no weight."""
     columns = values.reshape(len(values), -1)
     means = np.zeros((n_groups, columns.shape[1]))
-    average_groups(*(frozen_view(array) for array in (columns, weights, codes)), means)
+    average_groups(frozen_view(columns), frozen_view(weights), frozen_view(codes), means)
     return means.reshape(n_groups, *values.shape[1:])
 
 
@@ -33,16 +33,15 @@ def within_groups(values: FloatArray, codes: IntArray, weights: FloatArray, n_gr
     """Values (n, ...) less the weighted means of their groups."""
     columns = values.reshape(len(values), -1)
     means, out = np.zeros((n_groups, columns.shape[1])), np.empty(columns.shape)
-    rows = frozen_view(columns), frozen_view(codes)
-    average_groups(rows[0], frozen_view(weights), rows[1], means)
-    subtract_groups(*rows, frozen_view(means), out)
+    average_groups(frozen_view(columns), frozen_view(weights), frozen_view(codes), means)
+    subtract_groups(frozen_view(columns), frozen_view(codes), frozen_view(means), out)
     return out.reshape(values.shape)
 
 
 def beside_groups(values: FloatArray, table: FloatArray, codes: IntArray) -> FloatArray:
     """Rows of values (n, k), each beside its group's row of the table (n_groups, l)."""
     out = np.empty((len(values), values.shape[1] + table.shape[1]))
-    expand_groups(*(frozen_view(array) for array in (values, codes, table)), out)
+    expand_groups(frozen_view(values), frozen_view(codes), frozen_view(table), out)
     return out
 
 

@@ -145,7 +145,7 @@ def block_moments(
     sample = sample[:: max(1, len(sample) // _SHIFT_ROWS)]
     shift = np.concatenate([columns(Z[sample]).mean(axis=0), targets[sample].mean(axis=0)])
     sums = np.zeros((n_blocks, len(shift) + 1, len(shift) + 1))
-    counts = np.bincount(blocks, counted, minlength=n_blocks)
+    counts = np.bincount(blocks[counted], minlength=n_blocks).astype(np.float64)
     weighted = bool(np.any(counted & (weights != 1.0)))
     for block in range(n_blocks):
         inside = np.flatnonzero((blocks == block) & counted)
@@ -162,7 +162,7 @@ def _shifted_rows(
     """[1, columns, targets] of some rows, less the shift."""
     wide = np.empty((len(rows), len(shift) + 1))
     if columns is as_they_are:
-        gather_rows(*(frozen_view(array) for array in (Z, targets, shift, rows)), wide)
+        gather_rows(frozen_view(Z), frozen_view(targets), frozen_view(shift), frozen_view(rows), wide)
         return wide
     p = len(shift) - targets.shape[1]
     wide[:, 0] = 1.0

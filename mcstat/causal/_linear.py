@@ -185,7 +185,8 @@ def predict_rows(
     of_row = folds.of_row
     out = np.empty((len(Z), intercepts.shape[1]))
     if columns is as_they_are and slopes.shape[1] <= _NARROW:
-        predict_linear(*(frozen_view(a) for a in (Z, of_row, intercepts, slopes.swapaxes(1, 2))), out)
+        models = frozen_view(intercepts), frozen_view(slopes.swapaxes(1, 2))
+        predict_linear(frozen_view(Z), frozen_view(of_row), *models, out)
         return out
     size = max(64, (1 << 20) // (8 * slopes.shape[1] + 8))
     for k in range(len(intercepts)):
