@@ -1,4 +1,4 @@
-"""The room's demo: do unions raise wages, and did a law that widened self-defence raise homicides?"""
+"""The demo of the room: unions and wages, laws of self-defence and homicides."""
 
 from __future__ import annotations
 
