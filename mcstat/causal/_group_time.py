@@ -36,7 +36,8 @@ __all__ = ["GroupTimeATT"]
 
 FloatArray = NDArray[np.float64]
 
-METHODS = ("dr", "reg", "ipw", "experimental")
+METHODS = ("dr", "dr_efficient", "reg", "ipw", "experimental")
+_WITH_PROPENSITY = ("dr", "dr_efficient")
 # Below this a cohort is too small to learn a propensity from.
 _SMALL_COHORT = 10
 # Below this the spread among the treated says next to nothing about their noise; of one unit it is 0.
@@ -63,13 +64,15 @@ class GroupTimeATT(Sensitive):
     base_period : {"varying", "universal"}
         Before treatment, compare with the period before (each pre-treatment cell is a one-period placebo), or with the
         last period before treatment throughout (for event-study plots; that cell is exactly 0).
-    method : {"dr", "reg", "ipw", "experimental"}
-        With covariates: doubly robust with cross-fitted learners; linear regression of the controls' changes (of cross
+    method : {"dr", "dr_efficient", "reg", "ipw", "experimental"}
+        With covariates: doubly robust with cross-fitted learners; the same for repeated cross sections with the
+        treated's outcomes learnt as well, for smaller errors; linear regression of the controls' changes (of cross
         sections: of their outcomes in each period); weights of a logistic propensity (in each period); cross-fitted
         regressions of both arms under random assignment. Without covariates all are differences of means.
     learner_outcome, learner_propensity : str or object
         ``"auto"``, ``"series"``, ``"splines"``, ``"lasso"``, ``"ols"``, ``"hgb"``, ``"forest"``, or anything with
-        ``fit`` and ``predict`` (``predict_proba``), for "dr" and "experimental".
+        ``fit`` and ``predict`` (``predict_proba``), for "dr", "dr_efficient" and
+        "experimental".
     n_folds, n_rep : int
         Folds of units, and random splittings that are averaged.
     normalize : bool
@@ -106,10 +109,10 @@ class GroupTimeATT(Sensitive):
     are the sampling units, or clusters of them.
 
     With repeated cross sections an effect is the difference of two comparisons of outcomes, in the period and in its
-    base; "dr" is the first of the doubly robust estimators of Sant'Anna and Zhao (2020) for them, with the propensity
-    learnt from the rows of both periods. One more assumption is needed: who is of a cohort, and with which covariates,
-    does not change between the periods. Shares of cohorts are those among all rows. The same rows as a panel give
-    smaller errors where a unit's outcomes are alike.
+    base; "dr" and "dr_efficient" are the two doubly robust estimators of Sant'Anna and Zhao (2020) for them, with the
+    propensity learnt from the rows of both periods. One more assumption is needed: who is of a cohort, and with which
+    covariates, does not change between the periods. Shares of cohorts are those among all rows. The same rows as a
+    panel give smaller errors where a unit's outcomes are alike.
 
     ``sensitivity`` and ``robustness_value`` bound every cell and the "simple" average, ``"overall"``, for which the
     worst happens in all cells at once. What is left unexplained of the treated is taken around the controls' regression
@@ -238,6 +241,8 @@ class GroupTimeATT(Sensitive):
         check_real("anticipation", self.anticipation, 0.0)
         check_option("base_period", self.base_period, ("varying", "universal"))
         check_option("method", self.method, METHODS)
+        if self.method == "dr_efficient" and self.panel:
+            raise InvalidParameter("method='dr_efficient' is for panel=False; of a panel 'dr' is the efficient one")
         check_integer("n_folds", self.n_folds, 2)
         check_integer("n_rep", self.n_rep, 1)
         check_real("clip", self.clip, 0.0, 0.5, closed="neither")
@@ -250,7 +255,8 @@ class GroupTimeATT(Sensitive):
             return {}
         if self.method == "dr":
             return {"outcome": self.learner_outcome, "propensity": self.learner_propensity}
-        return {"outcome": self.learner_outcome, "outcome_treated": self.learner_outcome}
+        found = {"outcome": self.learner_outcome, "outcome_treated": self.learner_outcome}
+        return found if self.method == "experimental" else found | {"propensity": self.learner_propensity}
 
     def _cell(self, panel: Staggered, cell: Cell, fits: CrossFits) -> dict[str, Any]:
         """One row of ``cells_``, and what is not shown there: see ``_HIDDEN``."""
@@ -266,7 +272,7 @@ class GroupTimeATT(Sensitive):
             return row | {"effect": 0.0, "scale": 0.0, "note": "base period"}
         if lacks := cell.lacks(parts):
             return row | {"note": lacks}
-        if self.method == "dr" and panel.covariates and fewest < _SMALL_COHORT:
+        if self.method in _WITH_PROPENSITY and panel.covariates and fewest < _SMALL_COHORT:
             row["method"] = "reg"
         try:
             found = cell_effect(panel, cell, row["method"], fits, self.n_rep, self.clip, self.normalize)
@@ -314,7 +320,8 @@ class GroupTimeATT(Sensitive):
         doubts = []
         if self._panel.n_dropped:
             doubts.append(f"{self._panel.n_dropped} unit(s) dropped: treated from their first period on")
-        small = {row["group"] for row in rows if row["method"] == "reg"} if self.method == "dr" else set()
+        learnt = self.method in _WITH_PROPENSITY
+        small = {row["group"] for row in rows if row["method"] == "reg"} if learnt else set()
         if small:
             labels = ", ".join(self._panel.label(group) for group in sorted(small))
             doubts.append(f"cohort(s) {labels} have fewer than {_SMALL_COHORT} units: linear regression, no propensity")

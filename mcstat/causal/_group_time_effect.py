@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,11 @@ from mcstat.causal._group_time_learn import CrossFits
 from mcstat.causal._sensitivity import loss
 from mcstat.causal._staggered import Part, Staggered
 
-__all__ = ["CellEffect", "cell_effect"]
+__all__ = ["CROSS_FITTED", "CellEffect", "cell_effect"]
 
 FloatArray = NDArray[np.float64]
+# Methods that learn nuisance functions out of fold.
+CROSS_FITTED = ("dr", "dr_efficient", "experimental")
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,15 @@ def cell_effect(
 ) -> CellEffect:
     """Mean over the splittings where something is learnt."""
     parts = panel.parts(cell.period, cell.base)
-    if method not in ("dr", "experimental"):
+    if method not in CROSS_FITTED:
         n_rep = 1
-    one = [
-        _combine(panel, cell, parts, [_compare(panel, cell, part, method, fits, k, clip, normalize) for part in parts])
-        for k in range(n_rep)
-    ]
+    one = []
+    for k in range(n_rep):
+        found = [_compare(panel, cell, part, method, fits, k, clip, normalize) for part in parts]
+        more = [(0.0, np.zeros(len(panel.first)))] * len(parts)
+        if method == "dr_efficient":
+            more = [_all_less_own(panel.weights, cell.treated, part, _gap(cell, part, fits, k)) for part in parts]
+        one.append(_combine(panel, cell, parts, found, more))
     return CellEffect(
         float(np.mean([found.value for found in one])),
         np.mean([found.influence for found in one], axis=0),
@@ -81,16 +86,45 @@ def _compare(
     mu = fits.outcome(cell, part, k)[rows]
     if method == "experimental":
         return experimental(c, mu, fits.outcome_treated(cell, part, k)[rows])
-    return doubly_robust(c, mu, fits.propensity(cell, k)[rows], clip, normalize)
+    found = doubly_robust(c, mu, fits.propensity(cell, k)[rows], clip, normalize)
+    if method == "dr_efficient":
+        return replace(found, residual=c.y - mu - c.d * _gap(cell, part, fits, k)[rows])
+    return found
 
 
-def _combine(panel: Staggered, cell: Cell, parts: Sequence[Part], found: Sequence[Found]) -> CellEffect:
-    """Comparisons of different units, or of all of them at once, with their signs."""
+def _gap(cell: Cell, part: Part, fits: CrossFits, k: int) -> FloatArray:
+    """What units would differ by as treated and as controls, (n,)."""
+    return fits.outcome_treated(cell, part, k) - fits.outcome(cell, part, k)
+
+
+def _all_less_own(
+    weights: FloatArray, treated: NDArray[np.bool_], part: Part, gap: FloatArray
+) -> tuple[float, FloatArray]:
+    """Mean gap of the treated of both periods less that of the treated seen in one, and its influence (n,).
+
+    It is 0 on average where covariates of the treated do not change between the periods, and then takes out of the
+    comparison what comes from who happened to be seen in which (Sant'Anna and Zhao 2020, section 3.2).
+    """
+    everyone, own = weights * treated, weights * (treated & part.seen)
+    everyone, own = everyone / everyone.sum(), own / own.sum()
+    above, below = everyone @ gap, own @ gap
+    return float(above - below), len(gap) * (everyone * (gap - above) - own * (gap - below))
+
+
+def _combine(
+    panel: Staggered,
+    cell: Cell,
+    parts: Sequence[Part],
+    found: Sequence[Found],
+    more: Sequence[tuple[float, FloatArray]],
+) -> CellEffect:
+    """Comparisons of different units, or of all of them at once, with their signs, and what is added to each."""
     n, compared, w = len(panel.first), cell.compared, panel.weights
     influence, residual, riesz, moment = np.zeros((4, n))
-    for part, one in zip(parts, found, strict=True):
+    for part, one, (_, beside) in zip(parts, found, more, strict=True):
         rows = np.flatnonzero(compared & part.seen)
-        influence[rows] = part.sign * n / len(rows) * one.influence
+        influence[rows] += part.sign * n / len(rows) * one.influence
+        influence += part.sign * beside
         if one.residual is None or one.riesz is None:
             continue
         # Means over the part become weighted means over all compared.
@@ -98,7 +132,7 @@ def _combine(panel: Staggered, cell: Cell, parts: Sequence[Part], found: Sequenc
         residual[rows], riesz[rows] = one.residual, part.sign * share * one.riesz
         # Where there is no better one, alpha^2 itself.
         moment[rows] = riesz[rows] ** 2 if one.moment is None else share**2 * one.moment
-    value = float(sum(part.sign * one.effect for part, one in zip(parts, found, strict=True)))
+    value = float(sum(part.sign * (one.effect + add) for part, one, (add, _) in zip(parts, found, more, strict=True)))
     clipped, scale, scale_influence = sum(one.clipped for one in found), np.nan, np.zeros(n)
     if found[0].residual is not None:
         lost = loss(residual[compared], riesz[compared], moment[compared], w[compared])
