@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from mcstat.causal import GroupTimeATT, PanelDML
 from mcstat.core._svg import Figure, forest
@@ -41,7 +42,7 @@ def run() -> Section:
 
 def _unions() -> tuple[Estimate, dict[str, Estimate]]:
     """The estimate of correlated random effects, and those of other approaches."""
-    columns = {
+    columns: dict[str, Any] = {
         "outcome": "log_wage", "treatment": "union", "unit": "person", "time": "year",
         "covariates": ["experience", "schooling", "married", "poor_health", "black", "hispanic"],
     }  # fmt: skip

@@ -71,8 +71,7 @@ class GroupTimeATT(Sensitive):
         regressions of both arms under random assignment. Without covariates all are differences of means.
     learner_outcome, learner_propensity : str or object
         ``"auto"``, ``"series"``, ``"splines"``, ``"lasso"``, ``"ols"``, ``"hgb"``, ``"forest"``, or anything with
-        ``fit`` and ``predict`` (``predict_proba``), for "dr", "dr_efficient" and
-        "experimental".
+        ``fit`` and ``predict`` (``predict_proba``), for "dr", "dr_efficient" and "experimental".
     n_folds, n_rep : int
         Folds of units, and random splittings that are averaged.
     normalize : bool
