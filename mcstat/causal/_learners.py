@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,17 +16,21 @@ from mcstat.causal._absorbed import cross_fit_absorbed, encode_units
 from mcstat.causal._folds import Folds
 from mcstat.causal._grams import Columns, as_they_are
 from mcstat.causal._linear import cross_fit, lasso, least_squares, ridge
+from mcstat.causal._plug_in import plug_in_lasso
 from mcstat.causal._series import cross_fit_series, main_columns
+from mcstat.causal._stacking import stacked
+from mcstat.core.checks import check_option
 from mcstat.core.errors import InvalidData, InvalidParameter
 from mcstat.core.parallel import map_tasks
 from mcstat.core.rng import Purpose, stream
 
-__all__ = ["BUILT_IN", "Design", "Fitted", "Learner", "Task", "make_learner"]
+__all__ = ["BUILT_IN", "Design", "Fitted", "Lasso", "Learner", "Stack", "Task", "identity", "make_learner"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 BUILT_IN = ("auto", "series", "splines", "lasso", "ols", "hgb", "forest")
+_SEARCH_FOLDS = 5
 # What "auto" stacks: none of them is safe alone.
 _MEMBERS = ("series", "lasso", "hgb")
 
@@ -108,6 +112,9 @@ class Learner(ABC):
     def cross_fit(self, task: Task) -> Fitted:
         """Predictions of each row in the fold that tests it."""
 
+    def check(self, name: str) -> None:  # noqa: B027  (most have no settings)
+        """Refuse bad settings of the learner that a constructor argument of this name holds."""
+
 
 def make_learner(name: str, learner: Any) -> Learner:
     """The learner behind a constructor argument.
@@ -124,6 +131,9 @@ def make_learner(name: str, learner: Any) -> Learner:
                 f"{name} must be a learner with fit and predict or one of {allowed}, got {learner!r}"
             )
         return _built_in(learner)
+    if isinstance(learner, Learner):
+        learner.check(name)
+        return learner
     if isinstance(learner, type) or not (hasattr(learner, "fit") and hasattr(learner, "predict")):
         raise TypeError(f"{name} must be a learner with fit and predict, or its name, got {learner!r}")
     return _Foreign(learner)
@@ -131,7 +141,7 @@ def make_learner(name: str, learner: Any) -> Learner:
 
 def _built_in(name: str) -> Learner:
     if name == "auto":
-        return _Stack(tuple(_built_in(member) for member in _MEMBERS))
+        return Stack()
     if name in ("hgb", "forest"):
         return _Trees(name)
     return _Gram(name)
@@ -158,6 +168,43 @@ class _Gram(Learner):
             columns = main_columns(design.Z, design.linear, design.between, weights, budget)
         run = partial(cross_fit_absorbed, unit=design.unit) if design.absorb else cross_fit
         return Fitted(run(columns, design.Z, task.targets, weights, task.folds, solver))
+
+
+@dataclass(frozen=True)
+class Lasso(Learner):
+    """The lasso with a penalty chosen by leaving out parts of each training set, or by theory.
+
+    Parameters
+    ----------
+    penalty : {"cv", "bch"}
+        ``"cv"`` is what the name ``"lasso"`` stands for. ``"bch"`` is the plug-in of Belloni, Chernozhukov, Hansen and
+        Kozbur (2016) with loadings clustered by unit: 1.1 Phi^-1(1 - gamma / 2p) phi_j / sqrt(n), gamma = 0.1 / log n.
+        It keeps noise out with a probability near 1 and shrinks more; nothing is tuned.
+
+    References
+    ----------
+    .. [1] Belloni, A., Chernozhukov, V., Hansen, C. and Kozbur, D. (2016). Inference in high-dimensional panel models
+       with an application to gun control. Journal of Business and Economic Statistics 34, 590-605.
+       arXiv:1411.6507.
+    """
+
+    penalty: str = "cv"
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "lasso" if self.penalty == "cv" else f"lasso ({self.penalty})"
+
+    def check(self, name: str) -> None:
+        check_option(f"penalty of {name}", self.penalty, ("cv", "bch"))
+
+    def cross_fit(self, task: Task) -> Fitted:
+        if self.penalty == "cv":
+            return _Gram("lasso").cross_fit(task)
+        design = task.design
+        if design.absorb:
+            raise InvalidParameter("learner must not be Lasso('bch') with approach='dummies'")
+        solver = plug_in_lasso(design.Z, task.targets, task.weights, design.unit)
+        return Fitted(cross_fit(as_they_are, design.Z, task.targets, task.weights, task.folds, solver))
 
 
 class _ByFold(Learner):
@@ -251,7 +298,24 @@ class _Foreign(_ByFold):
         if hasattr(model, "get_params"):
             unset = [key for key, value in model.get_params().items() if key.endswith("random_state") and value is None]
             model.set_params(**dict.fromkeys(unset, seed))
+        if hasattr(model, "param_grid") or hasattr(model, "param_distributions"):
+            return _search(model, Z, y, w, unit)
         return model.fit(Z, y, **_weights(w))
+
+
+def _search(model: Any, Z: Any, y: FloatArray, w: FloatArray, unit: IntArray) -> Any:
+    """A search of scikit-learn's kind: where units have several rows, folds that are a mere number become whole units.
+
+    Rows of one unit tell of each other: split between training and validation they make what memorises look good.
+    """
+    from sklearn.base import is_classifier
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    count = len(np.unique(unit))
+    if count < len(unit) and (model.cv is None or isinstance(model.cv, int)):
+        make = StratifiedGroupKFold if is_classifier(model) else GroupKFold
+        model.set_params(cv=make(min(model.cv or _SEARCH_FOLDS, count)))
+    return model.fit(Z, y, groups=unit, **_weights(w))
 
 
 def _weights(w: FloatArray) -> dict[str, FloatArray]:
@@ -260,28 +324,61 @@ def _weights(w: FloatArray) -> dict[str, FloatArray]:
 
 
 @dataclass(frozen=True)
-class _Stack(Learner):
-    """Short stacking: non-negative least squares of the target on the members' out-of-fold predictions."""
+class Stack(Learner):
+    """Short stacking: the members' out-of-fold predictions, each with the weight that fits the target best.
 
-    members: tuple[Learner, ...]
-    name: str = "auto"
+    Parameters
+    ----------
+    members : sequence of str or object
+        Learners by name, or anything with ``fit`` and ``predict``. The default is what ``"auto"`` stacks.
+    weights : {"nnls", "simplex"}
+        Weights are at least 0; on the simplex they also sum to 1, which keeps predictions between the members'. Without
+        that a member that shrinks too much can be stretched.
+
+    Examples
+    --------
+    >>> from mcstat.causal import PLR, Lasso, Stack
+    >>> from mcstat.datasets import make_plr
+    >>> data = make_plr(random_state=0)
+    >>> learner = Stack(["ols", Lasso("bch"), "forest"], weights="simplex")
+    >>> model = PLR(learner, learner, random_state=0)
+    """
+
+    members: Sequence[Any] = _MEMBERS
+    weights: str = "nnls"
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "stack"
+
+    def check(self, name: str) -> None:
+        check_option(f"weights of {name}", self.weights, ("nnls", "simplex"))
+        if isinstance(self.members, str) or not isinstance(self.members, Sequence) or not len(self.members):
+            raise InvalidParameter(f"members of {name} must be a sequence of learners, got {self.members!r}")
+        for member in self.members:
+            make_learner(f"members of {name}", member)
 
     def cross_fit(self, task: Task) -> Fitted:
-        parts = [member.cross_fit(replace(task, store=False)).predictions for member in self.members]
+        members = [make_learner("members", member) for member in self.members]
+        parts = [member.cross_fit(replace(task, store=False)).predictions for member in members]
+        labels = [f"{member.name} {i}" if count > 1 else member.name for member, i, count in _numbered(members)]
         out, stack = np.empty(task.targets.shape), []
         for target in range(task.targets.shape[1]):
             columns = np.column_stack([part[:, target] for part in parts])
-            out[:, target], weights = _stacked(columns, task.targets[:, target], task.weights)
-            stack.append(dict(zip([member.name for member in self.members], weights.tolist(), strict=True)))
+            out[:, target], weights = stacked(columns, task.targets[:, target], task.weights, self.weights)
+            stack.append(dict(zip(labels, weights.tolist(), strict=True)))
         return Fitted(out, tuple(stack))
 
 
-def _stacked(columns: FloatArray, y: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray]:
-    from scipy.optimize import nnls
+def identity(learner: Any) -> Any:
+    """Equal for learners that do the same; None for those of other makers, of which nobody knows."""
+    if isinstance(learner, Stack):
+        members = [identity(member) for member in learner.members]
+        return None if None in members else ("stack", learner.weights, *members)
+    return learner if isinstance(learner, (str, Lasso)) else None
 
-    centre, level = w @ columns / w.sum(), w @ y / w.sum()
-    centred, root = columns - centre, np.sqrt(w)
-    # The triangle of a QR factorisation holds all that least squares asks of the rows.
-    triangle = np.asarray(np.linalg.qr(np.column_stack([centred, y - level]) * root[:, None], mode="r"))
-    weights = nnls(triangle[:, :-1], triangle[:, -1])[0]
-    return level + centred @ weights, np.asarray(weights)
+
+def _numbered(members: Sequence[Learner]) -> list[tuple[Learner, int, int]]:
+    """Each with its place among, and the number of, those of its name."""
+    names = [member.name for member in members]
+    return [(member, names[: i + 1].count(member.name), names.count(member.name)) for i, member in enumerate(members)]

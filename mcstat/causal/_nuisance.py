@@ -11,7 +11,8 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mcstat.causal._folds import Folds
-from mcstat.causal._learners import Design, Task, make_learner
+from mcstat.causal._learners import Design, Task, identity, make_learner
+from mcstat.core.rng import Purpose, child_seed
 
 __all__ = ["Learnt", "Nuisance", "learn"]
 
@@ -49,9 +50,8 @@ class Nuisance:
     probabilities: bool = False
 
     def key(self) -> tuple[Any, ...]:
-        """Equal for those that one learner can learn in one go."""
-        learner = self.learner if isinstance(self.learner, str) else id(self.learner)
-        return learner, id(self.design), id(self.weights), self.probabilities
+        """Equal for those that one learner learns in one go: they share work, and do in a clone of the estimator."""
+        return identity(self.learner) or self.name, id(self.design), id(self.weights), self.probabilities
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def learn(
     for group in groups.values():
         first = group[0]
         targets = first.targets if len(group) == 1 else np.hstack([one.targets for one in group])
-        task = Task(first.design, targets, first.weights, folds, seed, n_jobs, first.probabilities, store)
+        own = seed if identity(first.learner) else child_seed(seed, first.name, Purpose.METHODS, 0)
+        task = Task(first.design, targets, first.weights, folds, own, n_jobs, first.probabilities, store)
         fitted = make_learner(first.argument, first.learner).cross_fit(task)
         stop = 0
         for one in group:
