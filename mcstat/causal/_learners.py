@@ -315,7 +315,9 @@ def _search(model: Any, Z: Any, y: FloatArray, w: FloatArray, unit: IntArray) ->
     if count < len(unit) and (model.cv is None or isinstance(model.cv, int)):
         make = StratifiedGroupKFold if is_classifier(model) else GroupKFold
         model.set_params(cv=make(min(model.cv or _SEARCH_FOLDS, count)))
-    return model.fit(Z, y, groups=unit, **_weights(w))
+    # Splitters that want no groups warn of them.
+    groups = {"groups": unit} if "Group" in type(model.cv).__name__ else {}
+    return model.fit(Z, y, **groups, **_weights(w))
 
 
 def _weights(w: FloatArray) -> dict[str, FloatArray]:
