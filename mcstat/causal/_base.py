@@ -23,7 +23,7 @@ from mcstat.core.rng import Purpose, entropy_of, root_seed, stream
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AGGREGATES", "DML", "MULTIPLIERS", "DoubleML", "Repetition", "Sample"]
+__all__ = ["AGGREGATES", "DML", "MULTIPLIERS", "DoubleML", "Repetition", "Sample", "multipliers"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -207,7 +207,7 @@ class DoubleML(Estimator):
         draws = np.empty((n_draws, len(self._theta)))
         for start in range(0, n_draws, _BOOTSTRAP_BLOCK):
             block = draws[start : start + _BOOTSTRAP_BLOCK]
-            block[:] = self._theta + scale * (_multipliers(multiplier, (len(block), len(sums)), rng) @ sums)
+            block[:] = self._theta + scale * (multipliers(multiplier, (len(block), len(sums)), rng) @ sums)
         return Estimate(
             value=self._theta,
             draws=draws[None],
@@ -281,7 +281,8 @@ def _ranked(p: FloatArray, how: str) -> FloatArray:
     return np.minimum(adjusted, 1.0)
 
 
-def _multipliers(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
+def multipliers(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
+    """Independent draws of mean 0 and variance 1, of one of the laws in ``MULTIPLIERS``."""
     if kind == "normal":
         return rng.standard_normal(shape)
     if kind == "wild":

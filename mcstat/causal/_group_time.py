@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcstat._version import __version__
+from mcstat.causal._base import MULTIPLIERS
+from mcstat.causal._group_time_bands import SCALES, bootstrap_draws, spread_of
 from mcstat.causal._group_time_cells import Cell, list_cells
+from mcstat.causal._group_time_doubts import SMALL_COHORT, doubts
 from mcstat.causal._group_time_effect import cell_effect
 from mcstat.causal._group_time_learn import CrossFits
 from mcstat.causal._group_time_sums import KINDS, Effects, Exposed, average
@@ -27,7 +30,7 @@ from mcstat.core.checks import check_integer, check_option, check_real
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import single_threaded
-from mcstat.core.rng import RandomState, entropy_of, root_seed
+from mcstat.core.rng import Purpose, RandomState, entropy_of, root_seed, stream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,11 +40,8 @@ __all__ = ["GroupTimeATT"]
 FloatArray = NDArray[np.float64]
 
 METHODS = ("dr", "dr_efficient", "reg", "ipw", "experimental")
+_BY = {"simple": "over all cells", "dynamic": "by time since treatment", "group": "by cohort", "calendar": "by period"}
 _WITH_PROPENSITY = ("dr", "dr_efficient")
-# Below this a cohort is too small to learn a propensity from.
-_SMALL_COHORT = 10
-# Below this the spread among the treated says next to nothing about their noise; of one unit it is 0.
-_FEW_TREATED = 5
 # Kept of each cell beside the row of ``cells_``: treated units in the period with fewer, and for the bounds.
 _HIDDEN = ("fewest", "influence", "scale", "scale_influence")
 
@@ -220,7 +220,7 @@ class GroupTimeATT(Sensitive):
         rows = read_rows(y, X, time=time, first_treated=first_treated, weights=weights, cluster=cluster)
         panel = read_staggered(rows, unit) if self.panel else read_sections(rows, unit)
         root = root_seed(self.random_state)
-        self._entropy = entropy_of(root)
+        self._entropy, self._root = entropy_of(root), root
         cells = list_cells(panel, self.control, float(self.anticipation), self.base_period == "universal")
         with single_threaded():
             fits = CrossFits(
@@ -271,7 +271,7 @@ class GroupTimeATT(Sensitive):
             return row | {"effect": 0.0, "scale": 0.0, "note": "base period"}
         if lacks := cell.lacks(parts):
             return row | {"note": lacks}
-        if self.method in _WITH_PROPENSITY and panel.covariates and fewest < _SMALL_COHORT:
+        if self.method in _WITH_PROPENSITY and panel.covariates and fewest < SMALL_COHORT:
             row["method"] = "reg"
         try:
             found = cell_effect(panel, cell, row["method"], fits, self.n_rep, self.clip, self.normalize)
@@ -313,32 +313,7 @@ class GroupTimeATT(Sensitive):
         table["base"] = [panel.periods[base] for base in table["base"]]
         table.insert(4, "std_error", errors)
         self.cells_ = table[["group", *[column for column in table.columns if column != "group"]]]
-        self._notes = tuple(self._doubts(rows))
-
-    def _doubts(self, rows: list[dict[str, Any]]) -> list[str]:
-        doubts = []
-        if self._panel.n_dropped:
-            doubts.append(f"{self._panel.n_dropped} unit(s) dropped: treated from their first period on")
-        learnt = self.method in _WITH_PROPENSITY
-        small = {row["group"] for row in rows if row["method"] == "reg"} if learnt else set()
-        if small:
-            labels = ", ".join(self._panel.label(group) for group in sorted(small))
-            doubts.append(f"cohort(s) {labels} have fewer than {_SMALL_COHORT} units: linear regression, no propensity")
-        few = sorted({row["group"] for row in rows if 0 < row["fewest"] < _FEW_TREATED})
-        if few:
-            labels = ", ".join(self._panel.label(group) for group in few)
-            doubts.append(
-                f"cohort(s) {labels} have fewer than {_FEW_TREATED} units: the errors of their cells are too small (of "
-                "one unit its own noise is not counted at all), and so are those of averages in which they weigh much"
-            )
-        lost = [row for row in rows if not np.isfinite(row["effect"])]
-        if lost:
-            doubts.append(f"{len(lost)} of {len(rows)} cells cannot be estimated, the first: {lost[0]['note']}")
-        compared = sum(row["n_treated"] + row["n_control"] for row in rows)
-        clipped = sum(row["clipped"] for row in rows)
-        if clipped > 0.05 * compared:
-            doubts.append(f"{clipped} of {compared} propensities were clipped: treated and controls hardly overlap")
-        return doubts
+        self._notes = tuple(doubts(panel, rows, self.method in _WITH_PROPENSITY))
 
     def _estimate(
         self,
@@ -398,10 +373,42 @@ class GroupTimeATT(Sensitive):
             labels = [f"e={e:g}" for e in found.labels]
         else:
             labels = [panel.label(label) for label in found.labels]
-        of = {"dynamic": "time since treatment", "group": "cohort", "calendar": "period", "simple": "all cells"}[kind]
         return self._estimate(
-            found.values, found.influence, ["overall", *labels], estimand=f"average effect on the treated by {of}"
+            found.values, found.influence, ["overall", *labels], estimand=f"average effect on the treated {_BY[kind]}"
         )
+
+    def bootstrap(
+        self, kind: str | None = None, *, multiplier: str = "normal", n_draws: int = 999, scale: str = "sd"
+    ) -> Estimate:
+        """Draw the errors by multiplying each unit's (or cluster's) influence with a random number.
+
+        Parameters
+        ----------
+        kind : {"simple", "dynamic", "group", "calendar"}, optional
+            Which averages, as for ``aggregate``; by default all cells.
+        multiplier : {"normal", "wild", "rademacher", "webb", "bayes"}
+        n_draws : int
+        scale : {"sd", "iqr"}
+            Standard errors by the draws' standard deviation, or by their interquartile range over that of a normal law,
+            which does not mind a few wild draws (and is what the R package did has).
+
+        Returns
+        -------
+        Estimate
+            Of kind ``"bootstrap"``; ``conf_int(joint=True)`` is the band for all quantities at once. O(n_draws n q):
+            nothing is learnt again, and the draws are the same at each call.
+        """
+        self._check_fitted()
+        check_option("multiplier", multiplier, MULTIPLIERS)
+        check_option("scale", scale, SCALES)
+        n_draws = check_integer("n_draws", n_draws, 2)
+        est = self.estimate() if kind is None else self.aggregate(kind)
+        draws = bootstrap_draws(est, multiplier, n_draws, stream(self._root, "GroupTimeATT", Purpose.BOOTSTRAP, 0))
+        return Estimate(
+            value=est.value, draws=draws[None], names=est.names, coords=est.coords, kind="bootstrap",
+            std_error=spread_of(draws, scale), estimand=est.estimand,
+            method=f"{est.method}, {multiplier} multipliers", warnings=est.warnings,
+        )  # fmt: skip
 
     def _is_post(self) -> NDArray[np.bool_]:
         return np.asarray(self._effects.time >= self._effects.group)

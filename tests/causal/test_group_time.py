@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from mcstat.causal import GroupTimeATT
+from mcstat.causal._group_time_bands import spread_of
 from mcstat.core.errors import InvalidData, InvalidParameter, ReliabilityWarning
 from mcstat.datasets import make_did
 from tests.naive.group_time import effect as naive_effect
@@ -292,6 +293,38 @@ def test_a_cohort_of_one_is_warned_of():
     first[np.isin(data["unit"], late[1:])] = np.inf
     with pytest.warns(ReliabilityWarning, match=r"cohort\(s\) 3 have fewer than 5"):
         fit(data | {"first_treated": first})
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("scale", ["sd", "iqr"])
+def test_bootstrap_has_the_errors_of_the_influence(scale, clustered):
+    # 20 000 draws: relative errors of an sd of 0.5 %, of an IQR 0.8 %; bounds of six of them for 13 quantities.
+    data = make_did(300, random_state=0)
+    cluster = {"cluster": data["unit"] // 3} if clustered else {}
+    columns = {name: data[name] for name in ("unit", "time", "first_treated")}
+    did = GroupTimeATT(method="reg", random_state=0).fit(data["y"], data["X"], **columns, **cluster)
+    for kind, est in ((None, did.estimate()), ("dynamic", did.aggregate("dynamic"))):
+        drawn = did.bootstrap(kind, n_draws=20_000, multiplier="rademacher", scale=scale)
+        assert drawn.names == est.names
+        np.testing.assert_allclose(drawn.std_error, est.std_error, rtol=0.05)
+        band, other = (one.conf_int(joint=True).to_numpy() for one in (drawn, est))
+        np.testing.assert_allclose(np.diff(band), np.diff(other), rtol=0.06)
+    again = did.bootstrap("dynamic", n_draws=20_000, multiplier="rademacher", scale=scale)
+    np.testing.assert_array_equal(again.draws, drawn.draws)
+
+
+def test_iqr_scale_does_not_mind_wild_draws():
+    draws = np.random.default_rng(0).normal(size=(10_001, 1))
+    draws[:100] *= 100
+    assert spread_of(draws, "sd")[0] > 5
+    assert abs(spread_of(draws, "iqr")[0] - 1) < 0.06
+
+
+def test_a_universal_base_has_no_draws_about_its_zero():
+    data = make_did(200, random_state=0)
+    drawn = fit(data, base_period="universal").bootstrap("dynamic", scale="iqr")
+    assert drawn["e=-1"].std_error[0] == 0
+    assert (drawn["e=-1"].conf_int(joint=True).to_numpy() == 0).all()
 
 
 class TestBadInput:
