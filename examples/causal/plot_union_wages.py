@@ -35,14 +35,13 @@ print(model.estimate().summary())
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # first differences and deviations drop what never changes, and say so
     table = model.compare(["cre", "cre_mundlak", "fd", "within", "pooled"])
-wide = table.stack(level=0, future_stack=True).droplevel(0)
-print(wide.round(3))
+print(table.round(3))
 
 order = ["linear FE", "within", "cre", "cre_mundlak", "fd", "pooled"]
 figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 rows = np.arange(len(order))
-ax.hlines(rows, wide.loc[order, "conf_low"], wide.loc[order, "conf_high"], color="C0")
-ax.plot(wide.loc[order, "estimate"], rows, "o", color="C0")
+ax.hlines(rows, table.loc[order, "conf_low"], table.loc[order, "conf_high"], color="C0")
+ax.plot(table.loc[order, "estimate"], rows, "o", color="C0")
 ax.axvline(0.0, color="0.8", linewidth=0.8)
 ax.set_yticks(rows, order)
 ax.invert_yaxis()

@@ -283,7 +283,8 @@ def from_frame(data: Any, outcome: str, treatment: Any, covariates: Any, **other
     unknown = [name for name in used if name not in frame.columns]
     if unknown or outcome is None or treatment is None:
         raise InvalidParameter(
-            f"data must have the columns that outcome, treatment and others name, not found: {unknown}"
+            f"data must have the columns that outcome, treatment and others name, not found: "
+            f"{list(dict.fromkeys(unknown))} among {frame.columns}"
         )
     found: dict[str, Any] = {}
     for name, value in wanted.items():

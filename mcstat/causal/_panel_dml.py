@@ -20,7 +20,6 @@ from mcstat.causal._solve import VCOVS
 from mcstat.causal._weak import Instrumented
 from mcstat.core.checks import check_option, check_real
 from mcstat.core.errors import InvalidParameter
-from mcstat.core.estimate import Estimate
 from mcstat.core.parallel import single_threaded
 from mcstat.core.rng import RandomState
 
@@ -261,9 +260,12 @@ class PanelDML(Instrumented, PartiallyLinear):
         Returns
         -------
         DataFrame
-            Columns (approach, estimate, std_error, conf_low or conf_high). ``"linear FE"`` is least squares with unit
-            effects and the covariates as they are; where it differs, forms that are not linear matter.
+            One row an approach (of several effects: an approach and effect): estimate, std_error, conf_low, conf_high.
+            ``"linear FE"`` is least squares with unit effects and the covariates as they are; where it differs, forms
+            that are not linear matter.
         """
+        import pandas as pd
+
         self._check_fitted()
         found = {}
         for approach in approaches:
@@ -273,7 +275,10 @@ class PanelDML(Instrumented, PartiallyLinear):
         linear = self._refit(
             self._panel, other_folds=[(rows, rows)], approach="within", learner_y="ols", learner_d="ols", n_rep=1
         )
-        return Estimate.compare(found | {"linear FE": linear.estimate()})
+        found["linear FE"] = linear.estimate()
+        tables = {name: est.to_frame().set_index("term") for name, est in found.items()}
+        table = pd.concat(tables, names=["approach"])[["estimate", "std_error", "conf_low", "conf_high"]]
+        return table.droplevel("term") if len(found["linear FE"]) == 1 else table
 
     def fit_formula(self, formula: str, data: pd.DataFrame, **others: Any) -> Self:
         """Fit ``"y ~ d | x1 + poly(x2, 2) + C(z) | unit + time"`` (extra ``formula``).

@@ -32,7 +32,8 @@ def plot_event_study(est: Estimate, ax: Any, level: float, joint: bool) -> Any:
     ax.set_xlabel("time since treatment")
     words = "band for all at once" if joint else "interval for each"
     ax.set_ylabel(f"effect, {100 * level:g} % {words}")
-    ax.legend(fontsize="small")
+    # Above the picture: inside it would lie on a point.
+    ax.legend(fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     return ax
 
 

@@ -398,10 +398,12 @@ def test_compare_sets_approaches_and_linear_fixed_effects_side_by_side():
     data = linear_panel(seed=26)
     model = ols().fit(**data)
     table = model.compare(["cre", "fd", "dummies"])
-    assert table["cre"]["estimate"].iloc[0] == float(model.estimate())
-    assert list(table.columns.get_level_values(0).unique()) == ["cre", "fd", "dummies", "linear FE"]
+    assert table.loc["cre", "estimate"] == float(model.estimate())
+    assert list(table.index) == ["cre", "fd", "dummies", "linear FE"]
     wanted = naive.fixed_effects(data["y"], data["d"], data["X"], data["unit"])
-    assert table["linear FE"]["estimate"].iloc[0] == pytest.approx(wanted, abs=1e-12)
+    assert table.loc["linear FE", "estimate"] == pytest.approx(wanted, abs=1e-12)
+    several = ols().fit(**data, groups=data["unit"] % 2).compare(["cre"])
+    assert list(several.index) == [(name, f"d[{k}]") for name in ("cre", "linear FE") for k in (0, 1)]
 
 
 def test_formula():
