@@ -142,7 +142,9 @@ def given_folds(folds: Any, n_rows: int) -> Folds:
 
 
 def restrict(folds: Folds, rows: IntArray, unit: IntArray, rng: Generator) -> Folds:
-    """The same folds on some of the rows."""
+    """The same folds on some of the rows, given in increasing order."""
+    if len(rows) == len(folds.blocks):
+        return _refine(_without_empty(folds), unit, rng)
     return _refine(_without_empty(Folds(folds.blocks[rows], folds.test, folds.train)), unit, rng)
 
 

@@ -102,7 +102,8 @@ def solve(score: Score, of_row: IntArray, dml: str) -> Solution:
     for effect, column in zip(theta, score.R.T, strict=True):
         rest = rest - effect * column
     psi = weighted * rest[:, None]
-    return Solution(theta, np.asarray(psi @ np.linalg.inv(bread).T), psi)
+    inverse = np.linalg.inv(bread)
+    return Solution(theta, psi * inverse[0, 0] if len(theta) == 1 else psi @ inverse.T, psi)
 
 
 def solve_all(scores: Sequence[Score], of_row: IntArray, dml: str) -> Solution:
