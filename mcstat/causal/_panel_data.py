@@ -174,8 +174,8 @@ def codes_of(name: str, labels: Any, n: int) -> tuple[IntArray, Any]:
         values = values.astype(np.float64) if values.dtype.itemsize > 8 else values
     if isinstance(values, np.ndarray) and values.dtype.kind == "c":
         raise TypeError(f"{name} must hold labels, got complex numbers")
-    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
-        low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and n:
+        low, high = int(values.min()), int(values.max())
         if high - low <= _DENSE * n:
             return _dense_codes((values - values.dtype.type(low)).astype(np.int64, copy=False), low)
     codes, found = pd.factorize(values, sort=True, use_na_sentinel=True)
