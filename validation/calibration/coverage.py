@@ -36,7 +36,7 @@ class Stage:
     seed: int
 
 
-QUICK = (Stage(200, 0.8, 1e-2, 1), Stage(4000, 2.0, 1e-4, 2))
+QUICK = (Stage(200, 0.5, 1e-2, 1), Stage(4000, 2.0, 1e-4, 2))
 FULL = (Stage(2000, 300.0, 1e-2, 1), Stage(4000, 600.0, 1e-4, 2))
 
 

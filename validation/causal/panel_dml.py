@@ -85,7 +85,7 @@ def forms(quick, n_jobs):
     """Mean absolute error of cre against the oracle's."""
     found = []
     for learner, runs, bound in (("series", 100, 1.2), ("auto", 40, 1.5)):
-        runs = max(2, runs // 20) if quick else runs
+        runs = max(2, runs // 50) if quick else runs
         for form in ("u", "step", "abs") if learner == "series" or not quick else ("u",):
             gaps = np.abs(runs_of(make_panel_fp, [("cre", learner)], form, runs, n_jobs, f"{learner}, {form}"))
             ratio, error = ratio_of_means(gaps[:, 2], gaps[:, 0])
@@ -156,7 +156,7 @@ def coverage_of(make, learner, approach, stages, quick, n_jobs):
     """Share of intervals that hold the truth, their number, the band, errors; a second stage if the first alarms."""
     start = 0
     for stage, level in stages:
-        wanted = (2 if learner == "auto" else max(3, stage // 100)) if quick else stage
+        wanted = (2 if learner == "auto" else max(2, stage // 200)) if quick else stage
         task = partial(covers, make, learner, approach)
         hits = np.array(
             map_tasks(task, range(start, start + wanted), n_jobs=n_jobs, prefer="processes", label=approach)

@@ -67,7 +67,7 @@ def spreads(runs):
 
 def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     """The worst first-order index against each peer. Timed, so it runs in one process."""
-    runs = 6 if quick else 100
+    runs = 4 if quick else 100
     with single_threaded():
         found = spreads(runs)
     sd, seconds = found.pop("mcstat")

@@ -38,7 +38,7 @@ def claims(quick: bool, n_jobs: int = 1) -> ClaimTable:
     """Widths, design effects, and coverage, for canaries that do not meet in a model and for canaries that do."""
     found: list[Claim] = []
     for name, n_pixels in (("a pixel each", None), ("four a pixel", 25)):
-        found += _audits(name, n_pixels, 6 if quick else 300, 30 if quick else 400, n_jobs)
+        found += _audits(name, n_pixels, 4 if quick else 300, 20 if quick else 400, n_jobs)
     return ClaimTable(found).first_look() if quick else ClaimTable(found)
 
 
